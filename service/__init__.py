@@ -1,0 +1,1 @@
+"""Yika: what a social security card means, and what may be done with it."""
