@@ -1,0 +1,118 @@
+"""Holders: the people.
+
+True here: a holder's name, ID number and mobile leave this module masked unless the holder asks to see them; the region
+of insurance is the holder's own fact, never read off a number. Never here: a look-up by a plain number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final, Literal, Protocol
+
+from service.errors import Refusal
+from service.ids import DependantId, HolderId
+from service.sessions import Session
+
+RevealField = Literal["name", "idNumber", "mobile"]
+
+# Revealing asks for somebody who proved who they are just now, not for whoever holds the phone an hour later.
+FRESH: Final = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A person. `region_code` is the region of insurance; `query_password` is an argon2id hash."""
+
+    holder_id: HolderId
+    name: str
+    id_number: str
+    mobile: str
+    region_code: str
+    query_password: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dependant:
+    """Somebody a holder may act for, until the guardian age ends it."""
+
+    dependant_id: DependantId
+    guardian_id: HolderId
+    holder_id: HolderId
+    relationship: str
+    until: date
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One look at, or change of, a person's data."""
+
+    at: datetime
+    action: str
+    by: str
+    channel: str
+    reason: str | None
+
+
+class HolderStore(Protocol):
+    """Where people are kept."""
+
+    async def holder(self, holder_id: HolderId) -> Holder | None:
+        """A person by id."""
+
+    async def holder_by_number(self, id_number: str) -> Holder | None:
+        """A person by ID number, through the blind index."""
+
+    async def dependant(self, dependant_id: DependantId) -> Dependant | None:
+        """A link between a guardian and a dependant."""
+
+
+class AccessLogStore(Protocol):
+    """Where looks at personal data are written down."""
+
+    async def record(self, holder_id: HolderId, access: Access) -> None:
+        """Write one entry; returns when it is safe."""
+
+    async def entries(self, holder_id: HolderId, before: datetime | None, limit: int) -> list[Access]:
+        """Entries about a person, newest first, older than a moment."""
+
+
+class Holders:
+    """A person and their own data."""
+
+    def __init__(self, store: HolderStore, log: AccessLogStore) -> None:
+        self._store = store
+        self._log = log
+
+    async def me(self, holder_id: HolderId) -> Holder:
+        """The person of a session. Refuses with `token_revoked` when they are no longer here."""
+        holder = await self._store.holder(holder_id)
+        if holder is None:
+            raise Refusal("token_revoked")
+        return holder
+
+    async def reveal(self, session: Session, fields: Sequence[RevealField], now: datetime) -> dict[RevealField, str]:
+        """Fields in plain, written down before they are shown.
+
+        Refuses with `assurance_too_low` under level 2, or when the person was verified longer ago than FRESH.
+        """
+        if session.assurance.level < 2:  # noqa: PLR2004  level 2 is the contract's word
+            raise Refusal("assurance_too_low", {"requiredAssurance": 2})
+        if now - session.created_at > FRESH:
+            raise Refusal("assurance_too_low", {"requiredAssurance": 2, "reason": "notFresh"})
+        holder = await self.me(session.holder_id)
+        wanted = sorted(set(fields))
+        await self._log.record(holder.holder_id, Access(now, "reveal", "self", "app", ",".join(wanted)))
+        values: dict[RevealField, str] = {
+            "name": holder.name,
+            "idNumber": holder.id_number,
+            "mobile": holder.mobile,
+        }
+        return {field: values[field] for field in wanted}
+
+    async def access_log(
+        self, holder_id: HolderId, before: datetime | None, limit: int
+    ) -> tuple[list[Access], datetime | None]:
+        """A page of who looked at my data, newest first, and where the next begins."""
+        entries = await self._log.entries(holder_id, before, limit + 1)
+        page = entries[:limit]
+        return page, page[-1].at if len(entries) > limit else None

@@ -1,0 +1,119 @@
+"""Limits: how often somebody may try.
+
+True here: a limit that guards a secret is exact, also for two processes at the same instant, because counting is one
+conditional write of one document; a subject is a keyed mark, never a number or an address. Never here: a window that
+forgets at the stroke of an hour; every limit looks back from now.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Final, Protocol
+
+from service.clock import Clock
+from service.errors import Code, Refusal
+from service.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `most` times in `window`."""
+
+    name: str
+    most: int
+    window: timedelta
+    code: Code = "rate_limited"
+
+
+VERIFICATIONS_PER_IDENTITY: Final = Limit("verification/identity", 5, timedelta(hours=6))
+VERIFICATIONS_PER_ADDRESS: Final = Limit("verification/address", 30, timedelta(hours=1))
+SMS_PER_MOBILE: Final = (
+    Limit("sms/minute", 1, timedelta(seconds=60)),
+    Limit("sms/hour", 5, timedelta(hours=1)),
+    Limit("sms/day", 10, timedelta(days=1)),
+)
+CARD_DETAILS: Final = Limit("card-details", 5, timedelta(days=1), "too_many_attempts")
+
+
+class LimitStore(Protocol):
+    """Where tries are counted."""
+
+    async def hit(self, subject: bytes, limit: Limit, now: datetime) -> datetime | None:
+        """Count a try. None when it was within the limit; else nothing is counted and the moment when one is free again."""
+
+    async def reserve(self, subject: bytes, limit: Limit, guess: bytes, now: datetime) -> datetime | None:
+        """Hold a place for judging one guess. The same guess shares its place; None when there was room."""
+
+    async def settle(self, subject: bytes, limit: Limit, guess: bytes, now: datetime, *, wrong: bool) -> datetime | None:
+        """Give the place back; a wrong guess is counted as a try, and refused like `hit` when there is no room."""
+
+
+class Limits:
+    """Counting tries of subjects that must stay unknown."""
+
+    def __init__(self, store: LimitStore, vault: Vault, clock: Clock, *, address_factor: int = 1) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+        self._address_factor = address_factor
+
+    def _subject(self, limit: Limit, subject: str) -> bytes:
+        return self._vault.mac("limit", limit.name, subject)
+
+    def _refuse(self, limit: Limit, free_at: datetime | None) -> None:
+        if free_at is not None:
+            left = (free_at - self._clock.now()).total_seconds()
+            raise Refusal(limit.code, retry_after=max(1, ceil(left)))
+
+    async def hit(self, limit: Limit, subject: str) -> None:
+        """Count a try. Refuses with the limit's code and the seconds until the next."""
+        self._refuse(limit, await self._store.hit(self._subject(limit, subject), limit, self._clock.now()))
+
+    async def hit_address(self, limit: Limit, address: str) -> None:
+        """As `hit`, for a network address; wider where many people share one on purpose (the sandbox)."""
+        wider = Limit(limit.name, limit.most * self._address_factor, limit.window, limit.code)
+        await self.hit(wider, address)
+
+    async def reserve(self, limit: Limit, subject: str, guess: str) -> None:
+        """Hold a place before a guess is judged, so that a burst of guesses is no more guesses. Refuses like `hit`."""
+        now = self._clock.now()
+        mark, place = self._subject(limit, subject), self._vault.mac("guess", guess)
+        self._refuse(limit, await self._store.reserve(mark, limit, place, now))
+
+    async def settle(self, limit: Limit, subject: str, guess: str, *, wrong: bool) -> None:
+        """Say how the guess came out. Refuses like `hit` when a wrong one was one too many."""
+        now = self._clock.now()
+        mark, place = self._subject(limit, subject), self._vault.mac("guess", guess)
+        self._refuse(limit, await self._store.settle(mark, limit, place, now, wrong=wrong))
+
+
+class Pace:
+    """A limit on ordinary look-ups, kept in this process: it protects the service, not a secret, so it costs no write.
+
+    Remembers the most recent 50,000 subjects; each process counts for itself.
+    """
+
+    def __init__(self, limit: Limit, clock: Clock) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._tries: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def hit(self, subject: str) -> None:
+        """Count a look-up. Refuses with the limit's code and the seconds until the next."""
+        now = self._clock.now().timestamp()
+        window = self._limit.window.total_seconds()
+        tries = self._tries.get(subject)
+        if tries is None:
+            tries = self._tries[subject] = deque()
+            if len(self._tries) > 50_000:  # noqa: PLR2004  as the docstring says
+                self._tries.popitem(last=False)
+        while tries and tries[0] <= now - window:
+            tries.popleft()
+        if len(tries) >= self._limit.most:
+            raise Refusal(self._limit.code, retry_after=max(1, ceil(tries[0] + window - now)))
+        tries.append(now)
+
+    def forget(self) -> None:
+        """Nobody has looked anything up yet: for a sandbox that is put back, and its clock with it."""
+        self._tries.clear()

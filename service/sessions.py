@@ -1,0 +1,173 @@
+"""Sessions: one document a session, which is also the family of its refresh tokens.
+
+True here: a session is looked at on every request, so an end is an end everywhere from the next request on; a refresh token
+is a generation of its session and works once; an older generation that comes back means theft and ends the family. Never
+here: a token in storage. A refresh token is session, generation and a keyed code over both, so a stolen database forges none.
+"""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, Protocol
+
+from service.clock import Clock
+from service.errors import Refusal
+from service.ids import HolderId, SessionId, is_id, new_id
+from service.tokens import Claims, Tokens
+from service.vault import Vault
+
+Method = Literal["password", "sms", "face"]
+
+LEVELS: Final[dict[Method, int]] = {"password": 1, "sms": 2, "face": 3}
+IDLE: Final = timedelta(hours=1)
+LONGEST: Final = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Assurance:
+    """How surely we know who this is: 1 password or bound login, 2 sms, 3 face."""
+
+    level: int
+    method: Method
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A person signed in on one device."""
+
+    session_id: SessionId
+    holder_id: HolderId
+    assurance: Assurance
+    created_at: datetime
+    refreshed_at: datetime
+    idle_until: datetime
+    expires_at: datetime
+    generation: int
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Tokens for a session, with their lives in seconds."""
+
+    session: Session
+    access_token: str
+    expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
+
+
+class SessionStore(Protocol):
+    """Where sessions are kept."""
+
+    async def session(self, session_id: SessionId) -> Session | None:
+        """A session, as strongly read as the last acknowledged write."""
+
+    async def add(self, session: Session) -> None:
+        """Keep a new session; returns when it is safe."""
+
+    async def advance(self, session_id: SessionId, generation: int, now: datetime, idle_until: datetime) -> Session | None:
+        """Move a live session from this generation to the next, once; None when it is not at this generation or over."""
+
+    async def end(self, session_id: SessionId, now: datetime, reason: str) -> None:
+        """End a session; ending it again changes nothing."""
+
+    async def live_of(self, holder_id: HolderId, now: datetime, after: str | None, limit: int) -> list[Session]:
+        """Sessions of a person that are not over, in order of id."""
+
+
+class Sessions:
+    """Signing in, staying signed in, signing out."""
+
+    def __init__(self, store: SessionStore, tokens: Tokens, vault: Vault, clock: Clock) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._vault = vault
+        self._clock = clock
+
+    async def open(self, holder_id: HolderId, method: Method) -> Grant:
+        """Start a session for somebody who was just verified."""
+        now = self._clock.now()
+        session = Session(
+            session_id=SessionId(new_id("ses")),
+            holder_id=holder_id,
+            assurance=Assurance(LEVELS[method], method),
+            created_at=now,
+            refreshed_at=now,
+            idle_until=now + IDLE,
+            expires_at=now + LONGEST,
+            generation=1,
+            ended_at=None,
+        )
+        await self._store.add(session)
+        return self._grant(session, now)
+
+    async def require(self, claims: Claims) -> Session:
+        """The live session of a verified token. Refuses with `token_revoked`, or `token_expired` when it ran out."""
+        session = await self._store.session(SessionId(claims.session_id))
+        return self._alive(session, self._clock.now(), claims.subject)
+
+    @staticmethod
+    def _alive(session: Session | None, now: datetime, subject: str | None) -> Session:
+        if session is None or session.ended_at is not None:
+            raise Refusal("token_revoked")
+        if subject is not None and session.holder_id != subject:
+            raise Refusal("token_invalid")
+        if session.expires_at <= now or session.idle_until <= now:
+            raise Refusal("token_expired")
+        return session
+
+    async def refresh(self, refresh_token: str) -> Grant:
+        """The next generation of tokens.
+
+        Refuses with `token_invalid` (not ours), `token_expired`, or `token_revoked`: the session was over, or this token was
+        used before, which ends the session.
+        """
+        session_id, generation = self._parse(refresh_token)
+        now = self._clock.now()
+        session = await self._store.advance(session_id, generation, now, now + IDLE)
+        if session is not None:
+            return self._grant(session, now)
+        found = self._alive(await self._store.session(session_id), now, None)
+        if found.generation > generation:
+            await self._store.end(session_id, now, "refreshTokenReused")
+        raise Refusal("token_revoked")
+
+    async def logout(self, session: Session) -> None:
+        """End this session."""
+        await self._store.end(session.session_id, self._clock.now(), "logout")
+
+    async def revoke(self, holder_id: HolderId, session_id: str) -> None:
+        """End one of the person's sessions. Refuses with `not_found`, also for somebody else's."""
+        found = await self._store.session(SessionId(session_id)) if is_id("ses", session_id) else None
+        if found is None or found.holder_id != holder_id:
+            raise Refusal("not_found")
+        await self._store.end(found.session_id, self._clock.now(), "revoked")
+
+    async def list_mine(self, holder_id: HolderId, after: str | None, limit: int) -> tuple[list[Session], str | None]:
+        """A page of the person's live sessions, and where the next begins."""
+        sessions = await self._store.live_of(holder_id, self._clock.now(), after, limit + 1)
+        page = sessions[:limit]
+        return page, page[-1].session_id if len(sessions) > limit else None
+
+    def _grant(self, session: Session, now: datetime) -> Grant:
+        token, seconds = self._tokens.issue(
+            Claims(session.holder_id, session.session_id, "holder", session.assurance.level),
+            method=session.assurance.method,
+            now=now,
+            until=session.expires_at,
+        )
+        left = min(session.idle_until, session.expires_at) - now
+        return Grant(session, token, seconds, self._refresh_token(session), int(left.total_seconds()))
+
+    def _refresh_token(self, session: Session) -> str:
+        code = self._vault.mac("refresh", session.session_id, str(session.generation)).hex()
+        return f"rt_{session.session_id}.{session.generation}.{code}"
+
+    def _parse(self, refresh_token: str) -> tuple[SessionId, int]:
+        session_id, _, rest = refresh_token.removeprefix("rt_").partition(".")
+        generation, _, code = rest.partition(".")
+        genuine = self._vault.mac("refresh", session_id, generation).hex()
+        if not is_id("ses", session_id) or not hmac.compare_digest(code.encode(), genuine.encode()):
+            raise Refusal("token_invalid")
+        return SessionId(session_id), int(generation)

@@ -1,0 +1,143 @@
+"""Access tokens and receipts: ES256 signatures with the keyring's keys.
+
+True here: the algorithm is written in the code, not read from a token; type, key id and every claim are required; time is
+the service's clock with 30 s leeway; a verified token is remembered by its digest, so a signature is checked once.
+Never here: a key fetched because a header says so; a token kept in plain.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import jwt
+from jwt.types import Options
+
+from service.errors import Refusal
+from service.ids import new_id
+from service.keyring import Keyring, SigningKey
+
+ACCESS: Final = timedelta(minutes=10)
+LEEWAY: Final = timedelta(seconds=30)
+ACCESS_TYPE: Final = "at+jwt"  # RFC 9068
+RECEIPT_TYPE: Final = "receipt+jwt"
+_ALGORITHMS: Final = ["ES256"]
+_REQUIRED: Final = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "acr", "amr", "role"]
+_REMEMBERED: Final = 20_000
+# Times are judged below, on the service's clock; PyJWT would use the machine's.
+_NO_TIMES: Final[Options] = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}
+_ACCESS_OPTIONS: Final[Options] = {**_NO_TIMES, "verify_aud": True, "require": _REQUIRED}
+_RECEIPT_OPTIONS: Final[Options] = {**_NO_TIMES, "verify_aud": False, "require": ["iss", "iat"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Who a token speaks for: `subject` is the opaque holder or operator id, `level` the assurance."""
+
+    subject: str
+    session_id: str
+    role: str
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    claims: Claims
+    issued_at: datetime
+    expires_at: datetime
+
+
+class Tokens:
+    """Issues and verifies. `ring` gives the keys of the moment."""
+
+    def __init__(self, ring: Callable[[], Keyring], issuer: str, audience: str) -> None:
+        self._ring = ring
+        self._issuer = issuer
+        self._audience = audience
+        self._seen: dict[bytes, _Verified] = {}
+        self._seen_under = ring()
+
+    def issue(self, claims: Claims, *, method: str, now: datetime, until: datetime) -> tuple[str, int]:
+        """An access token and its life in seconds: ten minutes, or less when the session ends before."""
+        seconds = int(min(ACCESS, until - now).total_seconds())
+        issued = int(now.timestamp())
+        payload = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": claims.subject,
+            "sid": claims.session_id,
+            "jti": new_id("tok"),
+            "iat": issued,
+            "exp": issued + seconds,
+            "acr": str(claims.level),
+            "amr": [method],
+            "role": claims.role,
+        }
+        return self._sign(payload, ACCESS_TYPE), seconds
+
+    def verify(self, token: str, now: datetime) -> Claims:
+        """Who this token speaks for. Refuses with `token_invalid` or `token_expired`."""
+        ring = self._ring()
+        if ring is not self._seen_under:
+            self._seen, self._seen_under = {}, ring
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        seen = self._seen.get(digest)
+        if seen is None:
+            seen = self._read(token, ring)
+            if len(self._seen) >= _REMEMBERED:
+                # The oldest goes: dicts keep the order in which tokens came.
+                del self._seen[next(iter(self._seen))]
+            self._seen[digest] = seen
+        if seen.expires_at + LEEWAY <= now:
+            self._seen.pop(digest, None)
+            raise Refusal("token_expired")
+        if seen.issued_at - LEEWAY > now:
+            raise Refusal("token_invalid")
+        return seen.claims
+
+    def _read(self, token: str, ring: Keyring) -> _Verified:
+        payload = self._open(token, ACCESS_TYPE, (key for key in ring.signing_keys if not key.retired))
+        try:
+            level = int(payload["acr"])
+            claims = Claims(str(payload["sub"]), str(payload["sid"]), str(payload["role"]), level)
+            issued, expires = (datetime.fromtimestamp(int(payload[name]), UTC) for name in ("iat", "exp"))
+        except (TypeError, ValueError, OverflowError, OSError):
+            raise Refusal("token_invalid") from None
+        return _Verified(claims, issued, expires)
+
+    def sign_receipt(self, claims: Mapping[str, object]) -> str:
+        """A receipt over some facts, verifiable offline with the published keys. It has no end and opens nothing."""
+        return self._sign({"iss": self._issuer, **claims}, RECEIPT_TYPE)
+
+    def read_receipt(self, receipt: str) -> dict[str, Any] | None:
+        """The facts of a receipt of ours, also one signed by a key that has retired; None for anything else."""
+        try:
+            return self._open(receipt, RECEIPT_TYPE, self._ring().signing_keys)
+        except Refusal:
+            return None
+
+    def _sign(self, payload: dict[str, Any], kind: str) -> str:
+        key = self._ring().signer(time.time())
+        if key.private is None:
+            raise AssertionError("a retired key never signs")
+        return jwt.encode(payload, key.private, algorithm="ES256", headers={"typ": kind, "kid": key.kid})
+
+    def _open(self, token: str, kind: str, keys: Iterable[SigningKey]) -> dict[str, Any]:
+        try:
+            header = jwt.get_unverified_header(token)
+            if header.get("typ") != kind or header.get("alg") != "ES256" or "crit" in header:
+                raise Refusal("token_invalid")
+            key: SigningKey = next(key for key in keys if key.kid == header.get("kid"))
+            access = kind == ACCESS_TYPE
+            return jwt.decode(
+                token,
+                key.public,
+                algorithms=_ALGORITHMS,
+                issuer=self._issuer,
+                audience=self._audience if access else None,
+                options=_ACCESS_OPTIONS if access else _RECEIPT_OPTIONS,
+            )
+        except (jwt.PyJWTError, StopIteration, ValueError, TypeError):
+            raise Refusal("token_invalid") from None

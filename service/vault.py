@@ -1,0 +1,75 @@
+"""Personal data at rest.
+
+True here: a sealed value opens only in the collection, field and document it was sealed for (the three are its associated
+data), and names its algorithm and key, so that another cipher or a new key can stand beside the old. A look-up goes through
+a keyed blind index, never through a plain value. Never here: a name in an index; a plaintext in an exception.
+
+Sealed form: algorithm (1 byte; 1 = AES-256-GCM), length of the key id (1 byte), key id, nonce (12 bytes), ciphertext, tag.
+"""
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from service.keyring import Keyring
+
+_AES_256_GCM: Final = 1
+_NONCE: Final = 12
+
+
+class VaultError(Exception):
+    """A sealed value does not open: a wrong place, an unknown key, or a changed byte."""
+
+
+class Vault:
+    """Seals and opens fields with the keys of a keyring."""
+
+    def __init__(self, ring: Callable[[], Keyring]) -> None:
+        self._ring = ring
+        root = ring()
+        self._index_key = root.derive("blind-index")
+        self._mac_key = root.derive("mac")
+        self._ciphers: dict[bytes, AESGCM] = {}
+
+    def _cipher(self, kid: bytes) -> AESGCM:
+        cipher = self._ciphers.get(kid)
+        if cipher is None:
+            for key in self._ring().field_keys:
+                self._ciphers[key.kid.encode()] = AESGCM(key.key)
+            cipher = self._ciphers.get(kid)
+            if cipher is None:
+                raise VaultError("sealed under a key that this keyring does not hold")
+        return cipher
+
+    def seal(self, collection: str, field: str, document: str, text: str) -> bytes:
+        """Encrypt one field of one document under the newest field key."""
+        kid = self._ring().sealer(time.time()).kid.encode()
+        nonce = secrets.token_bytes(_NONCE)
+        place = f"{collection}\0{field}\0{document}".encode()
+        sealed = self._cipher(kid).encrypt(nonce, text.encode(), place)
+        return bytes((_AES_256_GCM, len(kid))) + kid + nonce + sealed
+
+    def open(self, collection: str, field: str, document: str, sealed: bytes) -> str:
+        """Decrypt. Raises VaultError when the value is not whole or not from this place."""
+        if len(sealed) < 2 or sealed[0] != _AES_256_GCM:  # noqa: PLR2004
+            raise VaultError("unknown algorithm")
+        start = 2 + sealed[1]
+        place = f"{collection}\0{field}\0{document}".encode()
+        try:
+            opened = self._cipher(sealed[2:start]).decrypt(sealed[start : start + _NONCE], sealed[start + _NONCE :], place)
+        except (InvalidTag, ValueError):
+            raise VaultError("a sealed value does not belong here or was changed") from None
+        return opened.decode()
+
+    def index(self, field: str, value: str) -> bytes:
+        """Blind index of a value: equal values of one field have equal indexes, and nothing else can be read from it."""
+        return hmac.digest(self._index_key, f"{field}\0{value}".encode(), "sha256")
+
+    def mac(self, use: str, *parts: str) -> bytes:
+        """A keyed code over some parts, for one use: one-time codes, refresh tokens, who made a request."""
+        return hmac.digest(self._mac_key, "\0".join((use, *parts)).encode(), "sha256")
