@@ -1,0 +1,213 @@
+"""The way to the database, and the only module that knows the driver's calls.
+
+True here: every write is acknowledged by a majority and journaled, every read is of what a majority holds, every call has a
+deadline. A failure leaves as a refusal or as StorageError, never as the driver's own exception, whose text holds values.
+Never here: a guess. A write whose answer was lost is `outcome_unknown`, not a failure.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from bson.codec_options import CodecOptions
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from pymongo import ReturnDocument, WriteConcern
+from pymongo.errors import (
+    ConfigurationError,
+    DuplicateKeyError,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+)
+from pymongo.read_concern import ReadConcern
+
+from service.errors import Refusal
+
+_TIMES_WITH_ZONE: Final[CodecOptions[dict[str, Any]]] = CodecOptions(tz_aware=True)
+Document = dict[str, Any]
+Update = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+_RETRY_AFTER: Final = 2
+# Server codes that mean "not now": not primary, shutting down, stepping down, time limit, write concern not reached.
+_PASSING: Final = frozenset({50, 64, 91, 189, 262, 10107, 11600, 11602, 13435, 13436})
+
+
+class StorageError(Exception):
+    """The database refused something that it should take: a fault of ours. Carries the server's code, never values."""
+
+
+class Duplicate(Exception):  # noqa: N818  it is an answer: somebody was first
+    """A document with this key is there already."""
+
+
+class _Guard:
+    """Turns what the driver raises into what the service knows."""
+
+    __slots__ = ("_write",)
+
+    def __init__(self, *, write: bool) -> None:
+        self._write = write
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not isinstance(error, PyMongoError):
+            return
+        if isinstance(error, DuplicateKeyError):
+            raise Duplicate from None
+        unsent = isinstance(error, ServerSelectionTimeoutError | WaitQueueTimeoutError)
+        if isinstance(error, OperationFailure) and not error.timeout and error.code not in _PASSING:
+            raise StorageError(f"the database refused with code {error.code}") from None
+        if self._write and not unsent:
+            raise Refusal("outcome_unknown", retry_after=_RETRY_AFTER) from None
+        raise Refusal("unavailable", retry_after=_RETRY_AFTER) from None
+
+
+_READ: Final = _Guard(write=False)
+_WRITE: Final = _Guard(write=True)
+
+
+class Collection:
+    """One collection, with the calls that the stores need."""
+
+    def __init__(self, motor: "AsyncIOMotorCollection[Document]") -> None:
+        self._motor = motor
+
+    @property
+    def name(self) -> str:
+        return str(self._motor.name)
+
+    async def find_one(self, query: Mapping[str, Any], projection: Mapping[str, Any] | None = None) -> Document | None:
+        """The first match."""
+        with _READ:
+            return await self._motor.find_one(query, projection)
+
+    async def find(
+        self,
+        query: Mapping[str, Any],
+        *,
+        projection: Mapping[str, Any] | None = None,
+        sort: Sequence[tuple[str, int]] = (),
+        limit: int,
+    ) -> list[Document]:
+        """At most `limit` matches."""
+        with _READ:
+            cursor = self._motor.find(query, projection, batch_size=limit + 1).limit(limit)
+            return await (cursor.sort(list(sort)) if sort else cursor).to_list(limit)
+
+    async def insert(self, document: Document) -> None:
+        """Add a document. Raises Duplicate."""
+        with _WRITE:
+            await self._motor.insert_one(document)
+
+    async def update(self, query: Mapping[str, Any], update: Update, *, upsert: bool = False) -> bool:
+        """Change the first match; whether there was one. Raises Duplicate."""
+        with _WRITE:
+            result = await self._motor.update_one(query, update, upsert=upsert)
+            return bool(result.matched_count)
+
+    async def change(
+        self,
+        query: Mapping[str, Any],
+        update: Update,
+        *,
+        projection: Mapping[str, Any] | None = None,
+        sort: Sequence[tuple[str, int]] = (),
+        upsert: bool = False,
+    ) -> Document | None:
+        """Change the first match and give it back as it is afterwards. Raises Duplicate."""
+        with _WRITE:
+            found: Document | None = await self._motor.find_one_and_update(
+                query,
+                update,
+                projection=projection,
+                sort=list(sort) or None,
+                upsert=upsert,
+                return_document=ReturnDocument.AFTER,
+            )
+            return found
+
+    async def replace(self, document: Document) -> None:
+        """Put a document in the place of the one with its id, or add it."""
+        with _WRITE:
+            await self._motor.replace_one({"_id": document["_id"]}, document, upsert=True)
+
+    async def delete(self, query: Mapping[str, Any]) -> bool:
+        """Delete the first match; whether there was one."""
+        with _WRITE:
+            return bool((await self._motor.delete_one(query)).deleted_count)
+
+    async def delete_all(self) -> None:
+        """Empty the collection. Only a sandbox does that."""
+        with _WRITE:
+            await self._motor.delete_many({})
+
+    async def ensure_index(self, keys: Sequence[tuple[str, int]], **options: Any) -> None:  # noqa: ANN401  the driver's own
+        """Make an index unless it is there."""
+        with _WRITE:
+            await self._motor.create_index(list(keys), **options)
+
+
+class Database:
+    """A connection to one database. Use as an async context manager: leaving it closes every connection."""
+
+    def __init__(self, uri: str, name: str, *, deadline_seconds: float, pool: int) -> None:
+        """Raises ConfigurationFault for a URI that cannot be one; connects later."""
+        try:
+            self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+                uri,
+                appname="yika",
+                tz_aware=True,
+                maxPoolSize=pool,
+                timeoutMS=int(deadline_seconds * 1000),
+                serverSelectionTimeoutMS=int(deadline_seconds * 1000),
+                connectTimeoutMS=3000,
+                retryWrites=True,
+                retryReads=True,
+            )
+        except (InvalidURI, ConfigurationError, ValueError) as error:
+            raise ConfigurationFault(type(error).__name__) from None
+        self._database = self._client.get_database(
+            name,
+            codec_options=_TIMES_WITH_ZONE,
+            write_concern=WriteConcern("majority", j=True),
+            read_concern=ReadConcern("majority"),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def collection(self, name: str) -> Collection:
+        """A collection by name."""
+        return Collection(self._database[name])
+
+    async def ping(self) -> None:
+        """Refuses with `unavailable` when no primary answers."""
+        with _READ:
+            await self._database.command("ping")
+
+    async def drop(self) -> None:
+        """Drop the whole database. Only tests and sandboxes have one to drop."""
+        with _WRITE:
+            await self._client.drop_database(self._database.name)
+
+    async def validate(self, name: str, schema: Mapping[str, Any]) -> None:
+        """Make a collection whose documents the database itself checks, or give an existing one this check."""
+        with _WRITE:
+            validation = {"validator": {"$jsonSchema": schema}, "validationLevel": "strict"}
+            if name in await self._database.list_collection_names():
+                await self._database.command({"collMod": name, **validation})
+            else:
+                await self._database.command({"create": name, **validation})
+
+
+class ConfigurationFault(Exception):  # noqa: N818  it is the operator's to mend
+    """The database address cannot be used; the text says why without the address, which may hold a password."""

@@ -1,0 +1,131 @@
+"""The sandbox in the database: what was sent, which failures were asked for, and the clock that all processes share.
+
+True here: a failure is used up by one conditional write, and the clock moves by one, so both are exact between processes;
+number, text and code of a message are sealed. Never here: anything that a production database would hold.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from service.mongo import cards, holders, idempotency, identity, limits, notifications
+from service.mongo.client import Database, Document, Duplicate
+from service.sandbox.gateways import Fault, Gateway, Sent
+from service.vault import Vault
+
+MESSAGES: Final = "sandbox_messages"
+FAULTS: Final = "sandbox_faults"
+STATE: Final = "sandbox_state"
+
+_CLOCK: Final = "clock"
+_SEEDING: Final = "seeding"
+# Everything a reset forgets. Sessions stay: the personas come back under the same ids.
+_FORGOTTEN: Final = (
+    cards.NAME,
+    holders.NAME,
+    holders.DEPENDANTS,
+    holders.ACCESSES,
+    identity.NAME,
+    limits.NAME,
+    idempotency.NAME,
+    notifications.NAME,
+    MESSAGES,
+    FAULTS,
+)
+
+
+class MongoSandboxStore:
+    """SandboxStore, and the stores of the sandbox's gateways."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._messages = database.collection(MESSAGES)
+        self._faults = database.collection(FAULTS)
+        self._state = database.collection(STATE)
+        self._forgotten = [database.collection(name) for name in _FORGOTTEN]
+        self._vault = vault
+
+    async def prepare(self) -> None:
+        await self._messages.ensure_index([("toIndex", 1), ("sentAt", -1)], name="to")
+
+    async def claim_seeding(self, edition: str, now: datetime, lease: timedelta) -> bool | None:
+        free = {"_id": _SEEDING, "edition": {"$ne": edition}, "until": {"$lte": now}}
+        try:
+            await self._state.update(free, {"$set": {"until": now + lease}}, upsert=True)
+        except Duplicate:
+            return False if await self._state.find_one({"_id": _SEEDING, "edition": edition}) else None
+        return True
+
+    async def seeded(self, edition: str) -> None:
+        done: dict[str, Any] = {"$set": {"edition": edition}}
+        await self._state.update({"_id": _SEEDING}, done, upsert=True)
+
+    async def empty(self) -> None:
+        for collection in self._forgotten:
+            await collection.delete_all()
+
+    async def keep(self, sent: Sent) -> None:
+        def sealed(field: str, value: str) -> bytes:
+            return self._vault.seal(MESSAGES, field, sent.message_id, value)
+
+        try:
+            await self._messages.insert(
+                {
+                    "_id": sent.message_id,
+                    "channel": sent.channel,
+                    "to": sealed("to", sent.to),
+                    "toIndex": self._vault.index("sandboxTo", sent.to),
+                    "template": sent.template,
+                    "text": sealed("text", sent.text),
+                    "code": sealed("code", sent.code) if sent.code is not None else None,
+                    "sentAt": sent.sent_at,
+                }
+            )
+        except Duplicate:
+            return
+
+    async def sent_to(self, to: str, limit: int) -> list[Sent]:
+        index = self._vault.index("sandboxTo", to)
+        documents = await self._messages.find({"toIndex": index}, sort=[("sentAt", -1), ("_id", 1)], limit=limit)
+        return [self._sent(document) for document in documents]
+
+    async def take_fault(self, gateway: Gateway, among: tuple[Fault, ...]) -> Fault | None:
+        document = await self._faults.change(
+            {"_id": gateway, "fault": {"$in": list(among)}, "left": {"$gt": 0}}, {"$inc": {"left": -1}}
+        )
+        fault: Fault | None = document["fault"] if document else None
+        return fault
+
+    async def set_fault(self, gateway: Gateway, fault: Fault, times: int) -> None:
+        await self._faults.replace({"_id": gateway, "fault": fault, "left": times})
+
+    async def clock(self) -> tuple[int, int]:
+        document = await self._state.find_one({"_id": _CLOCK})
+        return (document["aheadSeconds"], document["resets"]) if document else (0, 0)
+
+    async def advance_clock(self, seconds: int, furthest: int) -> int | None:
+        near_enough = {"_id": _CLOCK, "aheadSeconds": {"$lte": furthest - seconds}}
+        try:
+            document = await self._state.change(near_enough, {"$inc": {"aheadSeconds": seconds, "resets": 0}}, upsert=True)
+        except Duplicate:
+            return None
+        return document["aheadSeconds"] if document else None
+
+    async def reset_clock(self) -> int:
+        back: dict[str, Any] = {"$set": {"aheadSeconds": 0}, "$inc": {"resets": 1}}
+        document = await self._state.change({"_id": _CLOCK}, back, upsert=True)
+        if document is None:
+            raise AssertionError("an upsert gives a document")
+        return int(document["resets"])
+
+    def _sent(self, document: Document) -> Sent:
+        def opened(field: str) -> str:
+            return self._vault.open(MESSAGES, field, document["_id"], document[field])
+
+        return Sent(
+            message_id=document["_id"],
+            channel=document["channel"],
+            to=opened("to"),
+            template=document["template"],
+            text=opened("text"),
+            code=opened("code") if document["code"] is not None else None,
+            sent_at=document["sentAt"],
+        )

@@ -1,0 +1,83 @@
+"""Sessions in the database.
+
+True here: a session is read anew on every request, side by side with others; it moves to its next generation in one
+conditional write. Never here: a token or anything that could make one.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from service.ids import HolderId, SessionId
+from service.mongo.client import Database, Document
+from service.mongo.reads import Reads
+from service.sessions import Assurance, Session
+
+NAME: Final = "sessions"
+
+
+class MongoSessionStore:
+    """SessionStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._collection = database.collection(NAME)
+        self._reads = Reads(self._collection)
+
+    async def session(self, session_id: SessionId) -> Session | None:
+        document = await self._reads.get(session_id)
+        return _session(document) if document else None
+
+    async def add(self, session: Session) -> None:
+        await self._collection.insert(
+            {
+                "_id": session.session_id,
+                "holderId": session.holder_id,
+                "level": session.assurance.level,
+                "method": session.assurance.method,
+                "createdAt": session.created_at,
+                "refreshedAt": session.refreshed_at,
+                "idleUntil": session.idle_until,
+                "expiresAt": session.expires_at,
+                "generation": session.generation,
+                "endedAt": None,
+                "endReason": None,
+            }
+        )
+
+    async def advance(self, session_id: SessionId, generation: int, now: datetime, idle_until: datetime) -> Session | None:
+        document = await self._collection.change(
+            {
+                "_id": session_id,
+                "generation": generation,
+                "endedAt": None,
+                "idleUntil": {"$gt": now},
+                "expiresAt": {"$gt": now},
+            },
+            {"$inc": {"generation": 1}, "$set": {"refreshedAt": now, "idleUntil": idle_until}},
+        )
+        return _session(document) if document else None
+
+    async def end(self, session_id: SessionId, now: datetime, reason: str) -> None:
+        await self._collection.update({"_id": session_id, "endedAt": None}, {"$set": {"endedAt": now, "endReason": reason}})
+
+    async def live_of(self, holder_id: HolderId, now: datetime, after: str | None, limit: int) -> list[Session]:
+        query: Document = {
+            "holderId": holder_id,
+            "endedAt": None,
+            "idleUntil": {"$gt": now},
+            "expiresAt": {"$gt": now},
+        } | ({"_id": {"$gt": after}} if after else {})
+        return [_session(d) for d in await self._collection.find(query, sort=[("_id", 1)], limit=limit)]
+
+
+def _session(document: Document) -> Session:
+    return Session(
+        session_id=SessionId(document["_id"]),
+        holder_id=HolderId(document["holderId"]),
+        assurance=Assurance(document["level"], document["method"]),
+        created_at=document["createdAt"],
+        refreshed_at=document["refreshedAt"],
+        idle_until=document["idleUntil"],
+        expires_at=document["expiresAt"],
+        generation=document["generation"],
+        ended_at=document["endedAt"],
+    )
