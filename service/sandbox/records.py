@@ -1,0 +1,214 @@
+"""What the database holds about a persona when a reset has just put it there.
+
+True here: a card's history leads to the status it has, its version counts that history, and every figure is a day or so old.
+Never here: who a persona is (personas.py), or anything that is not derived from the persona, its region and one moment.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from random import Random
+from typing import Final
+
+from service.balances import Account, Figure
+from service.cards import (
+    Activation,
+    Bank,
+    BankStatus,
+    Card,
+    HistoryEntry,
+    MedicalStatus,
+    Pin,
+    PinState,
+    Stage,
+    Status,
+)
+from service.clock import CHINA
+from service.holders import Dependant, Holder
+from service.ids import ActivationId, derived_id
+from service.regions import Channel, Region, Regions, months_after
+from service.sandbox.personas import Person, PersonaCard
+from service.sandbox.roster import Condition
+
+# No request of anybody's has this mark: marks are 32 bytes.
+_NO_REQUEST: Final = b"persona"
+_EXPIRES_ON: Final[Mapping[int, date]] = {1: date(2028, 3, 31), 2: date(2031, 12, 31), 3: date(2035, 8, 31)}
+
+
+@dataclass(frozen=True, slots=True)
+class CardRecord:
+    """A card with all that is kept with it; `id_number` is that of the person it was made for."""
+
+    card: Card
+    id_number: str
+    figures: tuple[Figure, ...]
+    history: tuple[HistoryEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Something that happened to the card, so many days ago, and the status it led to."""
+
+    days_ago: int
+    happening: str
+    after: Status
+    channel: Channel
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """What a condition means on each axis, and how the card came to it from sealed."""
+
+    steps: tuple[_Step, ...] = ()
+    stage: Stage = Stage.DELIVERED
+    test_batch: bool = False
+    bank: BankStatus = BankStatus.ACTIVE
+    medical: MedicalStatus = MedicalStatus.NORMAL
+
+    @property
+    def status(self) -> Status:
+        return self.steps[-1].after if self.steps else Status.SEALED
+
+
+def _activated(days_ago: int, channel: Channel) -> _Step:
+    return _Step(days_ago, "activated", Status.ACTIVE, channel)
+
+
+_LIVES: Final[Mapping[Condition, _Life]] = {
+    "sealed": _Life(bank=BankStatus.PENDING),
+    "active": _Life((_activated(412, "bank"),)),
+    "temporarilyLost": _Life((_activated(655, "bank"), _Step(0, "temporaryLossReported", Status.TEMPORARILY_LOST, "hotline"))),
+    "formallyLost": _Life(
+        (
+            _activated(780, "hospital"),
+            _Step(6, "temporaryLossReported", Status.TEMPORARILY_LOST, "app"),
+            _Step(4, "formalLossReported", Status.FORMALLY_LOST, "bureau"),
+        )
+    ),
+    "locked": _Life((_activated(530, "bureau"), _Step(9, "locked", Status.LOCKED, "bureau", "holderRequest"))),
+    "cancelled": _Life(
+        (_activated(1290, "bank"), _Step(45, "cancelled", Status.CANCELLED, "bureau", "emigration")),
+        bank=BankStatus.CLOSED,
+        medical=MedicalStatus.CLOSED,
+    ),
+    "notDelivered": _Life(stage=Stage.RECEIVED_BY_CITY, bank=BankStatus.PENDING),
+    # A batch under test is made and kept: it can be neither delivered nor activated.
+    "testCard": _Life(stage=Stage.RECEIVED_BY_BANK, test_batch=True, bank=BankStatus.PENDING),
+}
+
+# Least and most fen of an invented balance, the hours since it was reported, and by which system.
+_ACCOUNTS: Final = (
+    (Account.MEDICAL, 30_000, 900_000, 20, "medicalInsuranceBureau"),
+    (Account.PENSION, 2_000_000, 18_000_000, 26, "pensionInsuranceBureau"),
+    (Account.HOUSING_FUND, 500_000, 15_000_000, 31, "housingFundCentre"),
+)
+
+
+def holder_record(person: Person, query_password_hash: str) -> Holder:
+    """The person as storage takes them."""
+    return Holder(
+        person.holder_id,
+        person.name,
+        person.id_number.number,
+        person.mobile,
+        person.region_code,
+        query_password_hash,
+    )
+
+
+def dependant_records(everybody: Iterable[Person], regions: Regions) -> list[Dependant]:
+    """The links between guardians and dependants, each until the guardian age of the dependant's region."""
+    by_key = {person.key: person for person in everybody}
+    return [
+        Dependant(
+            dependant_id=link.dependant_id,
+            guardian_id=guardian.holder_id,
+            holder_id=by_key[link.key].holder_id,
+            relationship="child",
+            until=_grown_up(by_key[link.key], regions),
+        )
+        for guardian in by_key.values()
+        for link in guardian.dependants
+    ]
+
+
+def _grown_up(person: Person, regions: Regions) -> date:
+    return months_after(person.id_number.birth_date, 12 * regions.get(person.region_code).policy.guardian_age)
+
+
+def card_records(person: Person, regions: Regions, now: datetime) -> list[CardRecord]:
+    """A person's cards as they are at a moment of reset."""
+    grown_up = _grown_up(person, regions) <= now.astimezone(CHINA).date()
+    return [
+        CardRecord(
+            card=_card(person, card, regions.get(card.region_code), now),
+            id_number=person.id_number.number,
+            figures=_figures(person, card, now, grown_up=grown_up),
+            history=_history(card, now),
+        )
+        for card in person.cards
+    ]
+
+
+def _card(person: Person, printed: PersonaCard, region: Region, now: datetime) -> Card:
+    life = _LIVES[printed.condition]
+    lost = life.status is Status.TEMPORARILY_LOST
+    return Card(
+        card_id=printed.card_id,
+        holder_id=person.holder_id,
+        region_code=printed.region_code,
+        number=printed.number,
+        identification_code=printed.identification_code,
+        holder_name=person.name,
+        generation=printed.generation,
+        bank=Bank(printed.bank_code, printed.bank_account, life.bank),
+        stage=life.stage,
+        test_batch=life.test_batch,
+        stored_status=life.status,
+        temporary_loss_until=now + timedelta(days=region.policy.temporary_loss_days) if lost else None,
+        activation=_activation(person, printed, life, now),
+        stored_medical=life.medical,
+        pin=Pin(PinState.SET if life.steps else PinState.INITIAL, 0),
+        expires_on=_EXPIRES_ON[printed.generation],
+        version=len(life.steps),
+    )
+
+
+def _activation(person: Person, printed: PersonaCard, life: _Life, now: datetime) -> Activation | None:
+    if not life.steps:
+        return None
+    step = life.steps[0]
+    return Activation(
+        # As an activation of ours names itself: by the card and the version it found.
+        activation_id=ActivationId(derived_id("act", printed.card_id, "0")),
+        at=now - timedelta(days=step.days_ago),
+        channel=step.channel,
+        by=person.holder_id,
+        request=_NO_REQUEST,
+    )
+
+
+def _history(printed: PersonaCard, now: datetime) -> tuple[HistoryEntry, ...]:
+    entries: list[HistoryEntry] = []
+    before = Status.SEALED
+    for step in _LIVES[printed.condition].steps:
+        at = now - timedelta(days=step.days_ago)
+        entries.append(HistoryEntry(at, step.happening, before, step.after, step.channel, step.reason))
+        before = step.after
+    return tuple(entries)
+
+
+def _figures(person: Person, printed: PersonaCard, now: datetime, *, grown_up: bool) -> tuple[Figure, ...]:
+    closed = _LIVES[printed.condition].medical is MedicalStatus.CLOSED
+    figures: list[Figure] = []
+    for account, least, most, hours, source in _ACCOUNTS:
+        # The same amount for both cards of a person, and after every reset; no secret.
+        fen = Random(f"{person.key}\0{account}").randint(least, most)  # noqa: S311
+        status = MedicalStatus.NORMAL
+        if closed and account is Account.MEDICAL:
+            fen, status = 0, MedicalStatus.CLOSED
+        elif not grown_up and account is not Account.MEDICAL:
+            fen, status = 0, MedicalStatus.UNOPENED
+        figures.append(Figure(account, fen, str(status), now - timedelta(hours=hours), source))
+    return tuple(figures)

@@ -1,0 +1,226 @@
+"""The sandbox: a whole service with invented people in it, whose time can be moved and whose neighbours can be made to fail.
+
+True here: a reset brings back everybody as they were, under the ids they had, so whoever is signed in stays signed in; all
+processes share one clock. Never here: anything outside a sandbox; the composition root makes this object only there.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Coroutine, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+
+import structlog
+
+from service.balances import Figure
+from service.cards import Card, HistoryEntry
+from service.clock import Clock
+from service.errors import Refusal, invalid
+from service.holders import Dependant, Holder
+from service.limits import Pace
+from service.passwords import Passwords
+from service.regions import Regions
+from service.relay import Relay
+from service.sandbox.gateways import Fault, FaultStore, Gateway, Sent, SentStore
+from service.sandbox.personas import Persona, cast, people
+from service.sandbox.records import card_records, dependant_records, holder_record
+
+FURTHEST: Final = timedelta(days=3653)
+FOLLOW_SECONDS: Final = 0.1
+# Long enough for every process to have looked at the stored clock once.
+_ALL_FOLLOW_SECONDS: Final = 0.15
+_SIDE_BY_SIDE: Final = 16
+_SETTLE_SECONDS: Final = 2.0
+_SEEDING_LEASE: Final = timedelta(seconds=15)
+_MOST_MESSAGES: Final = 50
+
+_log = structlog.get_logger("sandbox")
+
+
+class SandboxStore(SentStore, FaultStore, Protocol):
+    """What a sandbox keeps beside the service's own data."""
+
+    async def prepare(self) -> None:
+        """Make the indexes that only a sandbox needs."""
+
+    async def claim_seeding(self, edition: str, now: datetime, lease: timedelta) -> bool | None:
+        """True when the caller shall put the personas there, False when this edition is, None while another does it."""
+
+    async def seeded(self, edition: str) -> None:
+        """The personas of this edition are there."""
+
+    async def empty(self) -> None:
+        """Delete everything but sessions and what keeps the sandbox itself."""
+
+    async def sent_to(self, to: str, limit: int) -> list[Sent]:
+        """What was sent to a mobile, newest first."""
+
+    async def set_fault(self, gateway: Gateway, fault: Fault, times: int) -> None:
+        """Let the next calls of a gateway fail, instead of what was asked for before."""
+
+    async def clock(self) -> tuple[int, int]:
+        """Seconds that the clock is ahead, and how often the sandbox was reset."""
+
+    async def advance_clock(self, seconds: int, furthest: int) -> int | None:
+        """Add to the seconds that the clock is ahead; None when that would be too far."""
+
+    async def reset_clock(self) -> int:
+        """Set the clock back to now and count a reset; how many there were."""
+
+
+class CardPlace(Protocol):
+    """Where cards are put."""
+
+    async def put(self, card: Card, id_number: str, figures: tuple[Figure, ...], history: tuple[HistoryEntry, ...]) -> None:
+        """Put a whole card in the place of the one with its id."""
+
+
+class HolderPlace(Protocol):
+    """Where people are put."""
+
+    async def put(self, holder: Holder) -> None:
+        """Put a person in the place of the one with their id."""
+
+    async def put_dependant(self, dependant: Dependant) -> None:
+        """Put a link between guardian and dependant."""
+
+
+class Sandbox:
+    """What an integrator may do to the service."""
+
+    def __init__(  # noqa: PLR0913  everything it stands on, named
+        self,
+        *,
+        store: SandboxStore,
+        cards: CardPlace,
+        holders: HolderPlace,
+        regions: Regions,
+        passwords: Passwords,
+        relay: Relay,
+        pace: Pace,
+        clock: Clock,
+    ) -> None:
+        """Casts the personas. Raises CastError when the regions they live in are not served."""
+        self._store = store
+        self._cards = cards
+        self._holders = holders
+        self._regions = regions
+        self._passwords = passwords
+        self._relay = relay
+        self._pace = pace
+        self._clock = clock
+        self._personas = cast(regions)
+        self._edition = hashlib.sha256(repr(self._personas).encode()).hexdigest()
+        self._hashes: dict[str, str] = {}
+        self._resets = 0
+        self._one_at_a_time = asyncio.Lock()
+
+    def personas(self) -> tuple[Persona, ...]:
+        """Everybody, with all that is needed to play them."""
+        return self._personas
+
+    async def seed_if_empty(self) -> None:
+        """Put the personas there unless they are; of several processes that start, one does, and the others wait for it."""
+        await self._store.prepare()
+        await self._follow()
+        async with self._one_at_a_time:
+            while True:
+                # The lease is about processes, not about the service's time.
+                claim = await self._store.claim_seeding(self._edition, datetime.now(UTC), _SEEDING_LEASE)
+                if claim is False:
+                    return
+                if claim:
+                    await self._put_back()
+                    return
+                await asyncio.sleep(FOLLOW_SECONDS)
+
+    async def reset(self) -> datetime:
+        """Everybody as they were, nothing remembered, the clock at now. Sessions stay. The moment it was done."""
+        async with self._one_at_a_time:
+            was_ahead, _ = await self._store.clock()
+            self._resets = await self._store.reset_clock()
+            self._clock.offset = timedelta()
+            await self._put_back()
+            self._pace.forget()
+            if was_ahead:
+                await asyncio.sleep(_ALL_FOLLOW_SECONDS)
+            return self._clock.now()
+
+    async def advance(self, seconds: int) -> datetime:
+        """Move the clock forward, here and in every process. Refuses with `invalid_request` beyond FURTHEST."""
+        ahead = await self._store.advance_clock(seconds, int(FURTHEST.total_seconds()))
+        if ahead is None:
+            raise invalid("advanceSeconds", "not_allowed")
+        self._clock.offset = timedelta(seconds=ahead)
+        if seconds:
+            await asyncio.sleep(_ALL_FOLLOW_SECONDS)
+        return self._clock.now()
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far the clock is ahead."""
+        return self._clock.offset
+
+    async def follow_clock(self) -> None:
+        """Follow the clock that other processes move, until cancelled."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                await self._follow()
+            except Refusal as refusal:
+                _log.warning("sandbox_clock_waits", code=refusal.code)
+
+    async def messages(self, to: str) -> list[Sent]:
+        """What was sent to a mobile, newest first, with whatever was on its way when asked."""
+        await self._relay.settled(_SETTLE_SECONDS)
+        return await self._store.sent_to(to, _MOST_MESSAGES)
+
+    async def set_fault(self, gateway: Gateway, fault: Fault, times: int) -> None:
+        """Let the next calls of a gateway fail."""
+        await self._store.set_fault(gateway, fault, times)
+
+    async def _follow(self) -> None:
+        ahead, resets = await self._store.clock()
+        self._clock.offset = timedelta(seconds=ahead)
+        if resets != self._resets:
+            self._resets = resets
+            self._pace.forget()
+
+    async def _put_back(self) -> None:
+        hashes = await self._password_hashes()
+        everybody = list(people(self._personas))
+        now = self._clock.now()
+        await self._store.empty()
+        await _side_by_side(
+            [
+                *(self._holders.put(holder_record(person, hashes[person.key])) for person in everybody),
+                *(self._holders.put_dependant(link) for link in dependant_records(everybody, self._regions)),
+                *(
+                    self._cards.put(record.card, record.id_number, record.figures, record.history)
+                    for person in everybody
+                    for record in card_records(person, self._regions, now)
+                ),
+            ]
+        )
+        await self._store.seeded(self._edition)
+
+    async def _password_hashes(self) -> dict[str, str]:
+        """Hashed once a process: a hash costs more than everything else that a reset does."""
+        if not self._hashes:
+            everybody = list(people(self._personas))
+            hashes = await asyncio.gather(*(self._passwords.hash(person.query_password) for person in everybody))
+            self._hashes = {person.key: value for person, value in zip(everybody, hashes, strict=True)}
+        return self._hashes
+
+
+async def _side_by_side(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All of them, a few at a time; the first that fails ends the rest."""
+    room = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+    async def work(coroutine: Coroutine[Any, Any, None]) -> None:
+        async with room:
+            await coroutine
+
+    async with asyncio.TaskGroup() as group:
+        for coroutine in works:
+            group.create_task(work(coroutine))
