@@ -19,30 +19,43 @@ MOST_QUERIES: Final = 4
 class Reads:
     """By-id reads of one collection, with one projection."""
 
-    def __init__(self, collection: Collection, projection: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, collection: Collection, projection: Mapping[str, Any] | None = None, *, most_queries: int = MOST_QUERIES
+    ) -> None:
         self._collection = collection
         self._projection = projection
+        self._most_queries = most_queries
         self._waiting: dict[str, asyncio.Future[Document | None]] = {}
-        self._queries: set[asyncio.Task[None]] = set()
+        self._drains: set[asyncio.Task[None]] = set()
+        self._draining = 0
 
     async def get(self, document_id: str) -> Document | None:
         """The document, at least as new as the last write acknowledged before this call."""
         future = self._waiting.get(document_id)
         if future is None:
             future = self._waiting[document_id] = asyncio.get_running_loop().create_future()
-            if len(self._queries) < MOST_QUERIES:
+            if self._draining < self._most_queries:
                 self._start()
         # Shielded: several readers of one id share a future, and one who gives up must not cancel the others'.
         return await asyncio.shield(future)
 
     def _start(self) -> None:
+        self._draining += 1
         task = asyncio.get_running_loop().create_task(self._drain())
-        self._queries.add(task)
-        task.add_done_callback(self._queries.discard)
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
 
     async def _drain(self) -> None:
-        # One turn of the loop lets everybody who is asking right now come along.
-        await asyncio.sleep(0)
+        try:
+            # One turn of the loop lets everybody who is asking right now come along.
+            await asyncio.sleep(0)
+            await self._answer_all()
+        finally:
+            # In the same step in which nobody was seen waiting: a reader who comes later must find this drain gone, or it
+            # would wait for one that has stopped looking.
+            self._draining -= 1
+
+    async def _answer_all(self) -> None:
         while self._waiting:
             batch = self._take()
             try:
@@ -71,7 +84,3 @@ class Reads:
             return {} if document is None else {ids[0]: document}
         documents = await self._collection.find({"_id": {"$in": ids}}, projection=self._projection, limit=len(ids))
         return {document["_id"]: document for document in documents}
-
-    async def close(self) -> None:
-        """Wait for queries under way; whoever still waits is answered."""
-        await asyncio.gather(*self._queries)
