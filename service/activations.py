@@ -141,7 +141,7 @@ class Activations:
 
     async def _match(self, session: Session, details: Details, beneficiary: HolderId) -> Card:
         guess = f"{details.id_number.number}\0{details.card_number}\0{details.identification_code}"
-        await self._limits.reserve(CARD_DETAILS, session.holder_id, guess)
+        place = await self._limits.reserve(CARD_DETAILS, session.holder_id, guess)
         owned = await self._store.by_number(details.identification_code[:6], details.card_number)
         right = (
             owned is not None
@@ -151,7 +151,7 @@ class Activations:
         others = owned is not None and owned.card.holder_id != beneficiary
         minors = owned is not None and right and others and self._is_minor(owned.card, details.id_number)
         wrong = not right or (others and not minors)
-        await self._limits.settle(CARD_DETAILS, session.holder_id, guess, wrong=wrong)
+        await self._limits.settle(place, wrong=wrong)
         if owned is None or wrong:
             raise Refusal("card_details_mismatch")
         if minors:

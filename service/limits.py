@@ -36,17 +36,26 @@ SMS_PER_MOBILE: Final = (
 CARD_DETAILS: Final = Limit("card-details", 5, timedelta(days=1), "too_many_attempts")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Room held for judging one guess."""
+
+    subject: bytes
+    limit: Limit
+    name: bytes
+
+
 class LimitStore(Protocol):
     """Where tries are counted."""
 
     async def hit(self, subject: bytes, limit: Limit, now: datetime) -> datetime | None:
         """Count a try. None when it was within the limit; else nothing is counted and the moment when one is free again."""
 
-    async def reserve(self, subject: bytes, limit: Limit, guess: bytes, now: datetime) -> datetime | None:
-        """Hold a place for judging one guess. The same guess shares its place; None when there was room."""
+    async def reserve(self, subject: bytes, limit: Limit, guess: bytes, now: datetime) -> Place | datetime:
+        """Hold a place for judging a guess; places for the same guess count as one. Else the moment when one is free."""
 
-    async def settle(self, subject: bytes, limit: Limit, guess: bytes, now: datetime, *, wrong: bool) -> datetime | None:
-        """Give the place back; a wrong guess is counted as a try, and refused like `hit` when there is no room."""
+    async def give_back(self, place: Place) -> None:
+        """Give a place back; giving it back again changes nothing."""
 
 
 class Limits:
@@ -61,31 +70,36 @@ class Limits:
     def _subject(self, limit: Limit, subject: str) -> bytes:
         return self._vault.mac("limit", limit.name, subject)
 
-    def _refuse(self, limit: Limit, free_at: datetime | None) -> None:
-        if free_at is not None:
-            left = (free_at - self._clock.now()).total_seconds()
-            raise Refusal(limit.code, retry_after=max(1, ceil(left)))
+    def _refusal(self, limit: Limit, free_at: datetime) -> Refusal:
+        left = (free_at - self._clock.now()).total_seconds()
+        return Refusal(limit.code, retry_after=max(1, ceil(left)))
 
     async def hit(self, limit: Limit, subject: str) -> None:
         """Count a try. Refuses with the limit's code and the seconds until the next."""
-        self._refuse(limit, await self._store.hit(self._subject(limit, subject), limit, self._clock.now()))
+        free_at = await self._store.hit(self._subject(limit, subject), limit, self._clock.now())
+        if free_at is not None:
+            raise self._refusal(limit, free_at)
 
     async def hit_address(self, limit: Limit, address: str) -> None:
         """As `hit`, for a network address; wider where many people share one on purpose (the sandbox)."""
         wider = Limit(limit.name, limit.most * self._address_factor, limit.window, limit.code)
         await self.hit(wider, address)
 
-    async def reserve(self, limit: Limit, subject: str, guess: str) -> None:
+    async def reserve(self, limit: Limit, subject: str, guess: str) -> Place:
         """Hold a place before a guess is judged, so that a burst of guesses is no more guesses. Refuses like `hit`."""
-        now = self._clock.now()
-        mark, place = self._subject(limit, subject), self._vault.mac("guess", guess)
-        self._refuse(limit, await self._store.reserve(mark, limit, place, now))
+        mark = self._subject(limit, subject)
+        place = await self._store.reserve(mark, limit, self._vault.mac("guess", guess), self._clock.now())
+        if isinstance(place, Place):
+            return place
+        raise self._refusal(limit, place)
 
-    async def settle(self, limit: Limit, subject: str, guess: str, *, wrong: bool) -> None:
+    async def settle(self, place: Place, *, wrong: bool) -> None:
         """Say how the guess came out. Refuses like `hit` when a wrong one was one too many."""
-        now = self._clock.now()
-        mark, place = self._subject(limit, subject), self._vault.mac("guess", guess)
-        self._refuse(limit, await self._store.settle(mark, limit, place, now, wrong=wrong))
+        # The guess keeps its place until its try is counted, so that no other slips in between.
+        free_at = await self._store.hit(place.subject, place.limit, self._clock.now()) if wrong else None
+        await self._store.give_back(place)
+        if free_at is not None:
+            raise self._refusal(place.limit, free_at)
 
 
 class Pace:

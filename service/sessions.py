@@ -17,8 +17,9 @@ from service.tokens import Claims, Tokens
 from service.vault import Vault
 
 Method = Literal["password", "sms", "face"]
+Level = Literal[1, 2, 3]
 
-LEVELS: Final[dict[Method, int]] = {"password": 1, "sms": 2, "face": 3}
+LEVELS: Final[dict[Method, Level]] = {"password": 1, "sms": 2, "face": 3}
 IDLE: Final = timedelta(hours=1)
 LONGEST: Final = timedelta(hours=24)
 
@@ -27,7 +28,7 @@ LONGEST: Final = timedelta(hours=24)
 class Assurance:
     """How surely we know who this is: 1 password or bound login, 2 sms, 3 face."""
 
-    level: int
+    level: Level
     method: Method
 
 

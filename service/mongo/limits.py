@@ -4,11 +4,12 @@ True here: judging and counting is one update, so the count is exact also betwee
 limit is small, and goes by itself when its window has passed.
 """
 
+import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from service.limits import Limit
+from service.limits import Limit, Place
 from service.mongo.client import Database, Document, Duplicate
 
 NAME: Final = "limits"
@@ -22,48 +23,43 @@ class MongoLimitStore:
         self._collection = database.collection(NAME)
 
     async def hit(self, subject: bytes, limit: Limit, now: datetime) -> datetime | None:
+        name = secrets.token_bytes(12)
         room = {"$lt": [{"$size": "$tries"}, limit.most]}
-        counted = {"$concatArrays": ["$tries", [now]]}
-        return await self._judge(subject, limit, now, room, {"tries": counted})
+        document = await self._admit(subject, limit, now, room, "tries", {"name": name, "at": now})
+        return None if name in _names(document["tries"]) else _free_at(document, limit, now)
 
-    async def reserve(self, subject: bytes, limit: Limit, guess: bytes, now: datetime) -> datetime | None:
+    async def reserve(self, subject: bytes, limit: Limit, guess: bytes, now: datetime) -> Place | datetime:
+        name = secrets.token_bytes(12)
         # A place per guess, not per request: the same guess twice at once teaches its author nothing new.
-        others = {"$filter": {"input": "$guesses", "cond": {"$ne": ["$$this.guess", guess]}}}
+        others = {"$setDifference": [{"$map": {"input": "$places", "in": "$$this.guess"}}, [guess]]}
         room = {"$lt": [{"$add": [{"$size": "$tries"}, {"$size": others}]}, limit.most]}
-        held = {"$concatArrays": [others, [{"guess": guess, "at": now}]]}
-        return await self._judge(subject, limit, now, room, {"guesses": held})
+        place = {"name": name, "at": now, "guess": guess}
+        document = await self._admit(subject, limit, now, room, "places", place)
+        return Place(subject, limit, name) if name in _names(document["places"]) else _free_at(document, limit, now)
 
-    async def settle(self, subject: bytes, limit: Limit, guess: bytes, now: datetime, *, wrong: bool) -> datetime | None:
-        if wrong:
-            # The guess keeps its place until its try is counted, so that no other slips in between.
-            refused = await self.hit(subject, limit, now)
-        else:
-            refused = None
-        await self._collection.update({"_id": subject}, {"$pull": {"guesses": {"guess": guess}}})
-        return refused
+    async def give_back(self, place: Place) -> None:
+        await self._collection.update({"_id": place.subject}, {"$pull": {"places": {"name": place.name}}})
 
-    async def _judge(
-        self, subject: bytes, limit: Limit, now: datetime, room: Mapping[str, Any], change: Mapping[str, Any]
-    ) -> datetime | None:
-        since = now - limit.window
+    async def _admit(  # noqa: PLR0913, PLR0917  one update, and all that is in it
+        self, subject: bytes, limit: Limit, now: datetime, room: Mapping[str, Any], field: str, entry: Document
+    ) -> Document:
+        """Forget what is past, and append an entry if there is room; the document as it is afterwards, or a little later.
 
-        def recent(field: str, at: str) -> Document:
-            known = {"$ifNull": [f"${field}", []]}
-            return {"$filter": {"input": known, "cond": {"$gt": [at, since]}}}
+        Whoever asks looks for their own entry by name, so that it does not matter who else was there meanwhile.
+        """
 
-        update: list[Document] = [
-            {"$set": {"tries": recent("tries", "$$this"), "guesses": recent("guesses", "$$this.at")}},
-            {"$set": {"admitted": room}},
-            {
-                "$set": {field: {"$cond": ["$admitted", value, f"${field}"]} for field, value in change.items()}
-                | {"expiresAt": now + limit.window}
-            },
-        ]
-        document = await self._upsert(subject, update)
-        if document["admitted"]:
-            return None
-        moments = sorted([*document["tries"], *(guess["at"] for guess in document["guesses"])])
-        return (moments[0] if moments else now) + limit.window
+        def recent(entries: str) -> Document:
+            known = {"$ifNull": [f"${entries}", []]}
+            return {"$filter": {"input": known, "cond": {"$gt": ["$$this.at", now - limit.window]}}}
+
+        appended = {"$cond": [room, {"$concatArrays": [f"${field}", [entry]]}, f"${field}"]}
+        return await self._upsert(
+            subject,
+            [
+                {"$set": {"tries": recent("tries"), "places": recent("places")}},
+                {"$set": {field: appended, "expiresAt": now + limit.window}},
+            ],
+        )
 
     async def _upsert(self, subject: bytes, update: list[Document]) -> Document:
         for _ in range(_ROUNDS):
@@ -75,3 +71,12 @@ class MongoLimitStore:
             if document is not None:
                 return document
         raise AssertionError("an upsert that is no duplicate gives a document")
+
+
+def _names(entries: list[Document]) -> set[bytes]:
+    return {bytes(entry["name"]) for entry in entries}
+
+
+def _free_at(document: Document, limit: Limit, now: datetime) -> datetime:
+    moments = [entry["at"] for entry in (*document["tries"], *document["places"])]
+    return min(moments, default=now) + limit.window

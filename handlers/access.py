@@ -1,0 +1,76 @@
+"""Who may: every route names one of these, and none is served without.
+
+True here: a bearer token is verified, then its session is looked at, on every request. Never here: a fallback for a missing
+header, a token from a query or a cookie.
+"""
+
+from enum import Enum
+from ipaddress import ip_address
+from typing import Final
+
+from aiohttp import web
+
+from handlers.services import Services
+from service.errors import Refusal
+from service.pages import VERIFY_PAGE
+from service.sessions import Session
+
+_LONGEST: Final = 4096
+
+
+class Access(Enum):
+    """Who may call a route."""
+
+    PUBLIC = "public"
+    # Anybody, but some of what is behind it asks for a session by itself.
+    EITHER = "either"
+    HOLDER = "holder"
+
+
+def _unauthenticated(refusal: Refusal) -> Refusal:
+    """The same refusal, naming the page on which one verifies who one is."""
+    return Refusal(refusal.code, {**refusal.facts, "verifyPage": VERIFY_PAGE})
+
+
+async def holder_session(request: web.Request, services: Services) -> Session:
+    """The live session of a resident.
+
+    Refuses with `unauthenticated` (no token), `token_invalid`, `token_expired` or `token_revoked`, each naming `verifyPage`;
+    with `forbidden` for somebody who is not a resident.
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise _unauthenticated(Refusal("unauthenticated"))
+    if len(token) > _LONGEST:
+        raise _unauthenticated(Refusal("token_invalid"))
+    try:
+        claims = services.tokens.verify(token.strip(), services.clock.now())
+        session = await services.sessions.require(claims)
+    except Refusal as refusal:
+        if refusal.code.startswith("token_"):
+            raise _unauthenticated(refusal) from None
+        raise
+    if claims.role != "holder":
+        raise Refusal("forbidden")
+    return session
+
+
+def address(request: web.Request, services: Services) -> str:
+    """The client's network address. X-Forwarded-For is believed only from the proxies that are configured, right to left."""
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    here = str(peer[0]) if peer else ""
+    proxies = services.config.trusted_proxies
+    if not proxies:
+        return here
+    hops = [hop.strip() for header in request.headers.getall("X-Forwarded-For", []) for hop in header.split(",")]
+    while hops and _is_within(here, services):
+        here = hops.pop()
+    return here
+
+
+def _is_within(text: str, services: Services) -> bool:
+    try:
+        here = ip_address(text)
+    except ValueError:
+        return False
+    return any(here in network for network in services.config.trusted_proxies)

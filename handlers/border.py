@@ -1,0 +1,168 @@
+"""The border: what every answer has in common, whatever became of the request.
+
+True here: nothing leaves without a request id, a body, a code and the headers that protect it; an exception that nobody
+expected becomes a bare 500 and a log line with its type and place, not with its text, because texts hold values.
+"""
+
+import re
+import secrets
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import orjson
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from handlers.endpoints import CODE, JSON, REQUEST_ID
+from handlers.metrics import Metrics
+from handlers.problems import problem
+from service.errors import Refusal
+from service.locale import negotiate, text
+
+ENVELOPE: Final = "application/vnd.yika.envelope+json"
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+_SAFE: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "Referrer-Policy": "no-referrer",
+    "Server": "yika",
+}
+_EXPOSED: Final = "ETag, Idempotency-Replayed, Retry-After, WWW-Authenticate, X-Request-Id, traceparent"
+_ALLOWED: Final = "Accept, Accept-Language, Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Request-Id"
+_SLOW_SECONDS: Final = 1.0
+
+_log = structlog.get_logger("http")
+
+Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def border(metrics: Metrics, origins: frozenset[str]) -> Middleware:
+    """The one middleware."""
+
+    @web.middleware
+    async def serve(request: web.Request, handler: Next) -> web.StreamResponse:
+        started = time.perf_counter()
+        given = request.headers.get("X-Request-Id", "")
+        request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        with metrics.in_flight():
+            response = await _answer(request, handler)
+        if ENVELOPE in request.headers.get("Accept", "") and isinstance(response, web.Response):
+            response = _envelope(request, response)
+        _dress(request, response, origins)
+        seconds = time.perf_counter() - started
+        route = _template(request)
+        code = request.get(CODE, "ok")
+        metrics.observe(request.method, route, response.status, code, seconds)
+        if code != "ok" or request.method != "GET" or seconds > _SLOW_SECONDS:
+            _log.info(
+                "request",
+                method=request.method,
+                route=route,
+                status=response.status,
+                code=code,
+                ms=round(seconds * 1000, 1),
+                request_id=request[REQUEST_ID],
+            )
+        return response
+
+    return serve
+
+
+async def _answer(request: web.Request, handler: Next) -> web.StreamResponse:  # noqa: PLR0911  one way out each
+    try:
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return web.json_response({})
+        return await handler(request)
+    except Refusal as refusal:
+        return _refuse(request, refusal)
+    except web.HTTPMethodNotAllowed as error:
+        response = _refuse(request, Refusal("method_not_allowed"))
+        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        return response
+    except web.HTTPRequestEntityTooLarge:
+        return _refuse(request, Refusal("payload_too_large"))
+    except web.HTTPException:
+        return _refuse(request, Refusal("not_found"))
+    except TimeoutError:
+        # A read that took too long did nothing; of anything else nobody knows what it did.
+        return _refuse(request, Refusal("unavailable" if request.method == "GET" else "outcome_unknown", retry_after=2))
+    except Exception as error:  # noqa: BLE001  the last place where it can become an answer
+        _log.error(
+            "unexpected",
+            error=type(error).__name__,
+            at=[f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)[-6:]],
+            route=_template(request),
+            request_id=request[REQUEST_ID],
+        )
+        return _refuse(request, Refusal("internal"))
+
+
+def _refuse(request: web.Request, refusal: Refusal) -> web.Response:
+    locale = negotiate(request.headers.get("Accept-Language"))
+    answer = problem(refusal, locale, request[REQUEST_ID])
+    request[CODE] = refusal.code
+    headers = {"Content-Type": answer.media_type, "Content-Language": locale}
+    if answer.status == 401:  # noqa: PLR2004
+        told = "" if refusal.code == "unauthenticated" else ' error="invalid_token"'
+        headers["WWW-Authenticate"] = f"Bearer{told}"
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(refusal.retry_after)
+    return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+
+def _envelope(request: web.Request, response: web.Response) -> web.Response:
+    """The same answer as HTTP 200, for runtimes that hide the body of anything else."""
+    if response.content_type not in {JSON, "application/problem+json"} and response.status != 304:  # noqa: PLR2004
+        return response
+    content: Any = orjson.loads(response.body) if isinstance(response.body, bytes) and response.body else None
+    good = response.status < 400  # noqa: PLR2004
+    locale = negotiate(request.headers.get("Accept-Language"))
+    if good:
+        code = "not_modified" if response.status == 304 else "ok"  # noqa: PLR2004
+        message, data = text(locale, "envelope.ok"), content
+    else:
+        code, message = content["code"], content["detail"]
+        own = {"type", "title", "status", "detail", "code", "requestId"}
+        data = {name: value for name, value in content.items() if name not in own} or None
+    wrapped = {
+        "success": good,
+        "code": code,
+        "message": message,
+        "data": data,
+        "httpStatus": response.status,
+        "requestId": request[REQUEST_ID],
+    }
+    kept = {name: value for name, value in response.headers.items() if name not in {"Content-Type", "Content-Length"}}
+    return web.Response(status=200, body=orjson.dumps(wrapped), headers=kept | {"Content-Type": ENVELOPE})
+
+
+def _dress(request: web.Request, response: web.StreamResponse, origins: frozenset[str]) -> None:
+    headers = response.headers
+    for name, value in _SAFE.items():
+        headers.setdefault(name, value)
+    headers["X-Request-Id"] = request[REQUEST_ID]
+    trace = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    trace_id, flags = (trace[1], trace[2]) if trace else (secrets.token_hex(16), "00")
+    headers["traceparent"] = f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
+    origin = request.headers.get("Origin")
+    if origins:
+        headers.add("Vary", "Origin")
+    if origin in origins and origin is not None:
+        headers["Access-Control-Allow-Origin"] = origin
+        headers["Access-Control-Expose-Headers"] = _EXPOSED
+        if request.method == "OPTIONS":
+            headers["Access-Control-Allow-Methods"] = "GET, POST"
+            headers["Access-Control-Allow-Headers"] = _ALLOWED
+            headers["Access-Control-Max-Age"] = "600"
+
+
+def _template(request: web.Request) -> str:
+    """The path as the API names it: one that was really asked may hold anything."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"

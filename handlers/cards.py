@@ -1,0 +1,43 @@
+"""Cards, balances and history over HTTP."""
+
+from handlers.cursors import cursor, place
+from handlers.endpoints import Call
+from schemas.cards import BalanceView, CardPage, CardView, HistoryPage, balance_view, card_view, history_entry_view
+from service.cards import Card
+from service.errors import invalid
+
+
+def _view(call: Call[None], card: Card) -> CardView:
+    return card_view(card, call.services.regions.get(card.region_code), call.locale, call.services.clock.now())
+
+
+async def list_cards(call: Call[None]) -> CardPage:
+    """My cards."""
+    cards, following = await call.services.cards.list_mine(call.session.holder_id, place(call.query.cursor), call.query.limit)
+    items = [_view(call, card) for card in cards]
+    return CardPage(items=items, next_cursor=cursor(following), has_more=following is not None)
+
+
+async def show_card(call: Call[None]) -> CardView:
+    """One of my cards."""
+    return _view(call, await call.services.cards.mine(call.session.holder_id, call.path("card_id")))
+
+
+async def show_balance(call: Call[None]) -> BalanceView:
+    """The balances of one of my cards."""
+    balance = await call.services.balances.of_card(call.session.holder_id, call.path("card_id"))
+    region = call.services.regions.get(balance.card.region_code)
+    return balance_view(balance, region, call.services.clock.now())
+
+
+async def show_history(call: Call[None]) -> HistoryPage:
+    """What happened to one of my cards, newest first."""
+    entries = await call.services.cards.history(call.session.holder_id, call.path("card_id"))
+    try:
+        start = int(place(call.query.cursor) or 0)
+    except ValueError:
+        raise invalid("cursor", "invalid") from None
+    page = entries[start : start + call.query.limit]
+    more = start + len(page) < len(entries)
+    following = cursor(str(start + len(page))) if more else None
+    return HistoryPage(items=[history_entry_view(entry) for entry in page], next_cursor=following, has_more=more)

@@ -1,0 +1,65 @@
+"""The API's own documents: `/openapi.json` for machines, `/docs` for people.
+
+True here: both are bytes that were made once at start, so a request costs no more than sending them, and none at all for who
+has them already. The page is allowed its own style sheet and nothing else. See docs/decisions/0009.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from typing import Any, Final
+
+import orjson
+
+from handlers.access import Access
+from handlers.docs_page import STYLE, docs_page
+from handlers.endpoints import JSON, Call, Reply, Route
+from handlers.etags import etag_of, is_known
+from handlers.openapi import openapi
+from handlers.openapi_parts import HTML, Json
+
+_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+_POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Documents:
+    """What describes some routes. `routes` are the two rows that serve it, described in it as well; `document` is the whole.
+
+    `server`: where the API is reached; `/` when clients reach it where they found the document. `page`: whether clients are
+    shown the page too, and not only operators.
+    """
+
+    def __init__(self, described: Iterable[Route], *, server: str, page: bool = True) -> None:
+        self.routes: Final = (
+            Route("GET", "/openapi.json", self.show_openapi, Access.PUBLIC, dict[str, Any], "Documents", cached=True),
+            Route("GET", "/docs", self.show_docs, Access.PUBLIC, None, "Documents", cached=True),
+        )
+        self.document: Final[Json] = openapi((*described, *self.routes[: 1 + page]), server=server)
+        self._openapi = _Paper(orjson.dumps(self.document), JSON, {})
+        self.page_headers: Final = {"Content-Security-Policy": _POLICY}
+        self._page = _Paper(docs_page(self.document).encode(), HTML, self.page_headers)
+
+    async def show_openapi(self, call: Call[None]) -> Reply:
+        """This document: OpenAPI 3.1, made from the routes and schemas that serve."""
+        return self._openapi.reply(call)
+
+    async def show_docs(self, call: Call[None]) -> Reply:
+        """The same for people, on one page that needs no network."""
+        return self._page.reply(call)
+
+
+class _Paper:
+    """Bytes that stay the same as long as the process."""
+
+    def __init__(self, content: bytes, media_type: str, headers: dict[str, str]) -> None:
+        self._content = content
+        self._media_type = media_type
+        self._etag = etag_of(content)
+        self._headers = headers | {"ETag": self._etag, "Cache-Control": "public, no-cache", "Vary": "Accept"}
+
+    def reply(self, call: Call[None]) -> Reply:
+        if is_known(self._etag, call.request.headers.get("If-None-Match", "")):
+            return Reply(b"", status=304, headers=self._headers, media_type=self._media_type)
+        return Reply(self._content, headers=self._headers, media_type=self._media_type)

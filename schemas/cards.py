@@ -1,0 +1,202 @@
+"""Cards and balances on the wire: masked, with every axis of the card on its own."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.wire import Day, Instant, View
+from service.balances import Account, Balance
+from service.cards import (
+    Action,
+    BankStatus,
+    Card,
+    HistoryEntry,
+    MedicalStatus,
+    PinState,
+    Stage,
+    Status,
+    offers,
+)
+from service.locale import Locale
+from service.masking import display_fen, mask_bank_number, mask_card_number, mask_name
+from service.regions import Channel, Region
+
+
+class BankView(View):
+    """The bank on the face of the card."""
+
+    code: str
+    name: str
+    account_masked: str | None
+
+
+class SocialFunctionView(View):
+    """Social function: whether, when and where it was activated."""
+
+    active: bool
+    activated_at: Instant | None
+    channel: Channel | None
+
+
+class BankFunctionView(View):
+    """Bank function: the state of the account on the card."""
+
+    status: BankStatus
+
+
+class FunctionsView(View):
+    """The two functions of a card."""
+
+    social: SocialFunctionView
+    bank: BankFunctionView
+
+
+class ServicePinView(View):
+    """Service PIN as far as it may be seen."""
+
+    state: PinState
+    tries_left: int
+
+
+class ActionView(View):
+    """What the holder may do now, or the reason why not."""
+
+    action: Action
+    allowed: bool
+    reason: str | None
+
+
+class CardView(View):
+    """One card of the holder."""
+
+    card_id: str
+    region_code: str
+    region_name: str
+    holder_name_masked: str
+    card_number_masked: str
+    generation: int
+    bank: BankView
+    production_stage: Stage
+    status: Status
+    functions: FunctionsView
+    medical_account: MedicalStatus
+    service_pin: ServicePinView
+    expires_on: Day
+    version: int
+    actions: list[ActionView]
+
+
+class CardPage(View):
+    """The holder's cards."""
+
+    items: list[CardView]
+    next_cursor: str | None
+    has_more: bool
+
+
+class FigureView(View):
+    """One account: whole fen, and the same as people read it."""
+
+    account: Account
+    balance_fen: int
+    display: str
+    currency: Literal["CNY"]
+    status: str
+    as_of: Instant
+    source: str
+
+
+class BalanceView(View):
+    """All figures of a card; `asOf` is the oldest of theirs."""
+
+    card_id: str
+    as_of: Instant
+    items: list[FigureView]
+
+
+class HistoryEntryView(View):
+    """One transition of the card."""
+
+    at: Instant
+    event: str
+    before: Annotated[Status, Field(serialization_alias="from")]
+    after: Annotated[Status, Field(serialization_alias="to")]
+    channel: Channel
+    reason: str | None
+
+
+class HistoryPage(View):
+    """What happened to the card, newest first."""
+
+    items: list[HistoryEntryView]
+    next_cursor: str | None
+    has_more: bool
+
+
+def card_view(card: Card, region: Region, locale: Locale, now: datetime) -> CardView:
+    bank = next((bank for bank in region.banks if bank.code == card.bank.code), None)
+    done = card.activation
+    return CardView(
+        card_id=card.card_id,
+        region_code=card.region_code,
+        region_name=region.name(locale),
+        holder_name_masked=mask_name(card.holder_name),
+        card_number_masked=mask_card_number(card.number),
+        generation=card.generation,
+        bank=BankView(
+            code=card.bank.code,
+            name=bank.name(locale) if bank else card.bank.code,
+            account_masked=mask_bank_number(card.bank.account) if card.bank.account else None,
+        ),
+        production_stage=card.stage,
+        status=card.status(now),
+        functions=FunctionsView(
+            social=SocialFunctionView(
+                active=card.status(now) == "active",
+                activated_at=done.at if done else None,
+                channel=done.channel if done else None,
+            ),
+            bank=BankFunctionView(status=card.bank.status),
+        ),
+        medical_account=card.medical(region, now),
+        service_pin=ServicePinView(
+            state=card.pin.state, tries_left=max(0, region.policy.service_pin.max_tries - card.pin.wrong_tries)
+        ),
+        expires_on=card.expires_on,
+        version=card.version,
+        actions=[
+            ActionView(action=offer.action, allowed=offer.reason is None, reason=offer.reason) for offer in offers(card, now)
+        ],
+    )
+
+
+def balance_view(balance: Balance, region: Region, now: datetime) -> BalanceView:
+    medical = balance.card.medical(region, now)
+    return BalanceView(
+        card_id=balance.card.card_id,
+        as_of=min((figure.as_of for figure in balance.figures), default=now),
+        items=[
+            FigureView(
+                account=figure.account,
+                balance_fen=figure.balance_fen,
+                display=display_fen(figure.balance_fen),
+                currency="CNY",
+                status=medical if figure.account == "medical" else figure.status,
+                as_of=figure.as_of,
+                source=figure.source,
+            )
+            for figure in balance.figures
+        ],
+    )
+
+
+def history_entry_view(entry: HistoryEntry) -> HistoryEntryView:
+    return HistoryEntryView(
+        at=entry.at,
+        event=entry.happening,
+        before=entry.before,
+        after=entry.after,
+        channel=entry.channel,
+        reason=entry.reason,
+    )

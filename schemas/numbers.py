@@ -1,0 +1,85 @@
+"""Numbers as clients send them: normalised where that is harmless, refused with a code that says what is wrong."""
+
+import unicodedata
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic.functional_validators import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from service.clock import CHINA
+from service.numbers import (
+    InvalidNumber,
+    ResidentId,
+    normalise,
+    parse_identification_code,
+    parse_mobile,
+    parse_resident_id,
+)
+
+Parsed = TypeVar("Parsed")
+_LONGEST = 128
+
+
+def _parsing(noun: str, parse: Callable[[str], Parsed]) -> Callable[[Any], Parsed]:
+    def validate(value: Any) -> Parsed:  # noqa: ANN401  it comes from the wire and may be anything
+        if not isinstance(value, str):
+            raise PydanticCustomError("yika.wrong_type", "wrong type")
+        if len(value) > _LONGEST:
+            raise PydanticCustomError("yika.too_long", "too long")
+        try:
+            return parse(value)
+        except InvalidNumber as error:
+            raise PydanticCustomError(f"yika.{noun}_{error.code}", "not such a number") from None
+
+    return validate
+
+
+def _schema(example: str, description: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "maxLength": _LONGEST, "examples": [example], "description": description})
+
+
+def _today_resident_id(text: str) -> ResidentId:
+    return parse_resident_id(text, today=datetime.now(CHINA).date())
+
+
+def _name(value: str) -> str:
+    name = " ".join(unicodedata.normalize("NFC", value).split())
+    if not name or any(unicodedata.category(sign).startswith("C") for sign in name):
+        raise PydanticCustomError("yika.invalid", "not a name")
+    return name
+
+
+def _code(value: str) -> str:
+    code = normalise(value)
+    if len(code) != 6 or not (code.isascii() and code.isdigit()):  # noqa: PLR2004  six digits, as sent
+        raise PydanticCustomError("yika.pattern", "not a code")
+    return code
+
+
+Name = Annotated[str, Field(min_length=1, max_length=64, examples=["张伟"]), AfterValidator(_name)]
+OneTimeCode = Annotated[
+    str, Field(min_length=6, max_length=32, examples=["123456"], description="Six digits."), AfterValidator(_code)
+]
+IdNumber = Annotated[
+    ResidentId,
+    PlainValidator(_parsing("resident_id", _today_resident_id)),
+    _schema("11010519491231002X", "Resident ID number, 18 characters (GB 11643); spaces and full width do no harm."),
+]
+Mobile = Annotated[
+    str,
+    PlainValidator(_parsing("mobile", parse_mobile)),
+    _schema("13800138000", "Mainland mobile number; +86 before it does no harm."),
+]
+CardNumberText = Annotated[
+    str,
+    PlainValidator(_parsing("card_number", normalise)),
+    _schema("A12345670", "Number on the face of the card (AAZ500), as its region numbers cards."),
+]
+IdentificationCode = Annotated[
+    str,
+    PlainValidator(_parsing("identification_code", lambda text: parse_identification_code(text).code)),
+    _schema("990100D1560000050123456789ABCDEF", "Card identification code (AAZ501), 32 hexadecimal characters."),
+]

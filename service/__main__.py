@@ -1,0 +1,267 @@
+"""The command line: `python -m service …`. Reads the configuration, says what it does, and leaves the doing to others."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import typer
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from handlers.docs import Documents
+from service.app import StartError, connect
+from service.config import Config, ConfigError, read_config
+from service.errors import Refusal
+from service.keyring import LEAD_SECONDS, Keyring, KeyringError, load_keyring, new_keyring, save_keyring
+from service.logs import set_up_logs
+from service.mongo.client import StorageError
+from service.mongo.embedded import EmbeddedMongo, EmbeddedMongoError
+from service.mongo.migrations import MigrationError, migrate, pending
+from service.server import Served, api_routes, serving
+
+command = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+keys_command = typer.Typer(no_args_is_help=True, help="The keyring: signing keys and keys for fields at rest.")
+command.add_typer(keys_command, name="keys")
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def _stop(reason: object) -> NoReturn:
+    _err.print(f"[bold red]yika:[/] {reason}", highlight=False)
+    raise typer.Exit(1)
+
+
+def _config(**overrides: object) -> Config:
+    try:
+        return read_config(**overrides)
+    except ConfigError as error:
+        _stop(error)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        uvloop.run(work)
+    except (StartError, MigrationError, KeyringError, StorageError) as error:
+        _stop(error)
+    except Refusal as refusal:
+        _stop(f"the database does not answer ({refusal.code})")
+
+
+async def _serve(config: Config, announce: Callable[[Served], Awaitable[None]]) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    set_up_logs(config.log_level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with serving(config) as served:
+        await announce(served)
+        await stop.wait()
+        served.process.readiness.stopping = True
+        await asyncio.sleep(config.notice_seconds)
+
+
+async def _migrate(config: Config) -> int:
+    async with connect(config) as database:
+        return await migrate(database, lambda line: _out.print(line, highlight=False))
+
+
+@command.command()
+def serve() -> None:
+    """Serve the API with the configuration from the environment."""
+
+    async def announce(served: Served) -> None:
+        _out.print(f"yika serves {served.url}, admin {served.admin_url}", highlight=False, soft_wrap=True)
+
+    _run(_serve(_config(), announce))
+
+
+@command.command()
+def sandbox() -> None:
+    """Everything on this machine: an embedded MongoDB, keys, invented people, and the API. For `make run`."""
+    started = time.perf_counter()
+    config = _config(environment="sandbox")
+    # Signals that come before the loop runs must still end the database.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with ExitStack() as stack:
+        if not config.mongodb_uri.get_secret_value():
+            try:
+                mongo = stack.enter_context(
+                    EmbeddedMongo.start(
+                        config.data_dir / "mongodb",
+                        say=lambda line: _out.print(line, highlight=False),
+                        server=os.environ.get("YIKA_EMBEDDED_SERVER", "auto"),  # type: ignore[arg-type]
+                    )
+                )
+            except EmbeddedMongoError as error:
+                _stop(error)
+            config = _config(environment="sandbox", mongodb_uri=mongo.uri)
+            database = mongo.name
+        else:
+            database = "the MongoDB of YIKA_MONGODB_URI"
+        if not config.keyring_path.exists():
+            save_keyring(config.keyring_path, new_keyring("sandbox"))
+        _run(_sandbox(config, database, started))
+
+
+async def _sandbox(config: Config, database: str, started: float) -> None:
+    await _migrate(config)
+
+    async def announce(served: Served) -> None:
+        if served.process.sandbox is not None:
+            await served.process.sandbox.seed_if_empty()
+        _welcome(served, database, time.perf_counter() - started)
+
+    await _serve(config, announce)
+
+
+def _welcome(served: Served, database: str, seconds: float) -> None:
+    url = served.url
+    _out.print(
+        f"\n[bold]Yika[/] sandbox on [bold]{url}[/] with {database}, up in {seconds:.1f} s", highlight=False, soft_wrap=True
+    )
+    _out.print(
+        f"documents {url}/docs   metrics {served.admin_url}/metrics   Ctrl-C stops everything\n",
+        highlight=False,
+        soft_wrap=True,
+    )
+    _out.print("Try these:", highlight=False)
+    body = '{"method":"password","name":"…","idNumber":"…"}'
+    start = f"curl -s {url}/v1/identity/verifications -H 'Content-Type: application/json' -d '{body}'"
+    for line in (f"curl -s {url}/v1/pages/home -H 'Accept-Language: en'", f"curl -s {url}/sandbox/personas", start):
+        _out.print(f"  {line}", highlight=False, soft_wrap=True)
+    _out.print("Put a persona's name and ID number into the last; README.md goes on from there.", highlight=False)
+    sys.stdout.flush()
+
+
+@command.command("migrate")
+def migrate_command(
+    *, check: Annotated[bool, typer.Option("--check", help="Only say what is pending; exit 1 if anything is.")] = False
+) -> None:
+    """Bring the database to this version."""
+    config = _config()
+
+    async def work() -> None:
+        if not check:
+            steps = await _migrate(config)
+            _out.print(f"{steps} steps applied" if steps else "nothing to do")
+            return
+        async with connect(config) as database:
+            steps_pending = await pending(database)
+        for step in steps_pending:
+            _out.print(f"pending: {step.number} {step.name}", highlight=False)
+        if steps_pending:
+            raise typer.Exit(1)
+        _out.print("nothing is pending")
+
+    _run(work())
+
+
+@command.command()
+def openapi(
+    *, check: Annotated[bool, typer.Option("--check", help="Check the document instead of printing it.")] = False
+) -> None:
+    """Print the OpenAPI document."""
+    document = Documents(api_routes(sandbox=True), server="/").document
+    if not check:
+        sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
+        return
+    from handlers.openapi_check import openapi_problems  # noqa: PLC0415  it stands on tools that only developers have
+
+    problems = openapi_problems(document)
+    for problem in problems:
+        _err.print(problem, highlight=False)
+    if problems:
+        raise typer.Exit(1)
+    _out.print("the OpenAPI document is whole")
+
+
+def _keyring() -> tuple[Path, Keyring]:
+    path = _config_for_keys().keyring_path
+    try:
+        return path, load_keyring(path)
+    except KeyringError as error:
+        _stop(error)
+
+
+def _config_for_keys() -> Config:
+    # Keys are made before there is a database to point at.
+    return _config(environment="sandbox")
+
+
+@keys_command.command()
+def generate(*, for_sandbox: Annotated[bool, typer.Option("--sandbox", help="Keys that production refuses.")] = False) -> None:
+    """Make a keyring where there is none."""
+    path = _config_for_keys().keyring_path
+    if path.exists():
+        _stop(f"{path} is there already; nothing was changed")
+    save_keyring(path, new_keyring("sandbox" if for_sandbox else "production"))
+    _out.print(f"wrote {path}; back it up: what it sealed cannot be read without it", highlight=False)
+
+
+@keys_command.command()
+def rotate(
+    *,
+    fields: Annotated[bool, typer.Option("--fields", help="The key for fields at rest instead of the signing key.")] = False,
+    lead: Annotated[float, typer.Option(help="Seconds from publishing a key to using it.")] = LEAD_SECONDS,
+) -> None:
+    """Add a key. Running processes notice by themselves."""
+    path, ring = _keyring()
+    now = time.time()
+    save_keyring(path, ring.rotate_field(now, lead) if fields else ring.rotate_signing(now, lead))
+    _out.print(f"added; in use in {lead:.0f} s", highlight=False)
+
+
+@keys_command.command("list")
+def list_keys() -> None:
+    """Show the keys, never their secret parts."""
+    _, ring = _keyring()
+    now = time.time()
+    table = Table("key", "use", "from", "state")
+    signer, sealer = ring.signer(now).kid, ring.sealer(now).kid
+    for key in ring.signing_keys:
+        state = "signs" if key.kid == signer else "verifies receipts" if key.retired else "verifies"
+        table.add_row(key.kid, "signing", _local(key.signs_from), "next" if key.signs_from > now else state)
+    for sealing in ring.field_keys:
+        state = "seals" if sealing.kid == sealer else "opens"
+        table.add_row(sealing.kid, "fields", _local(sealing.seals_from), "next" if sealing.seals_from > now else state)
+    _out.print(table)
+
+
+def _local(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(moment))
+
+
+@keys_command.command()
+def retire(kid: str) -> None:
+    """Drop the private half of a signing key; old receipts stay verifiable, old sessions must refresh."""
+    _change(kid, "retire")
+
+
+@keys_command.command()
+def revoke(kid: str) -> None:
+    """Forget a signing key that leaked; nothing it signed is believed any more."""
+    _change(kid, "revoke")
+
+
+def _change(kid: str, verb: str) -> None:
+    path, ring = _keyring()
+    try:
+        changed = ring.retire(kid, time.time()) if verb == "retire" else ring.revoke(kid, time.time())
+    except KeyringError as error:
+        _stop(error)
+    save_keyring(path, changed)
+    _out.print(f"{kid}: done", highlight=False)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,88 @@
+"""What tests stand on: a real MongoDB, the real application on a real port, real tokens."""
+
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.config import Config, read_config
+from service.keyring import new_keyring, save_keyring
+from service.logs import set_up_logs
+from service.mongo.client import Database
+from service.mongo.embedded import EmbeddedMongo
+from service.mongo.migrations import migrate
+from service.server import Served, serving
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from api.client import Api
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The MongoDB of YIKA_MONGODB_URI, else one that lives as long as the run."""
+    if given := os.environ.get("YIKA_MONGODB_URI"):
+        yield given
+        return
+    server = os.environ.get("YIKA_EMBEDDED_SERVER", "auto")
+    with EmbeddedMongo.start(tmp_path_factory.mktemp("mongodb"), say=print, server=server) as mongo:  # type: ignore[arg-type]
+        yield mongo.uri
+
+
+@pytest.fixture(scope="session")
+def config(mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A sandbox on free ports, with a keyring and a database of its own."""
+    data_dir = tmp_path_factory.mktemp("data")
+    made = read_config(
+        environment="sandbox",
+        port=0,
+        admin_port=0,
+        mongodb_uri=mongodb_uri,
+        mongodb_database=f"yika_test_{os.getpid()}",
+        data_dir=data_dir,
+        log_level="error",
+        notice_seconds=0,
+        cors_origins=("https://app.example",),
+    )
+    save_keyring(made.keyring_path, new_keyring("sandbox"))
+    return made
+
+
+@pytest.fixture(scope="session")
+async def database(config: Config) -> AsyncIterator[Database]:
+    """The database that the application uses, migrated."""
+    async with Database(
+        config.mongodb_uri.get_secret_value(), config.mongodb_database, deadline_seconds=10, pool=8
+    ) as connection:
+        await migrate(connection, print)
+        yield connection
+        await connection.drop()
+
+
+@pytest.fixture(scope="session")
+async def served(config: Config, database: Database) -> AsyncIterator[Served]:
+    """The application, listening."""
+    del database
+    set_up_logs(config.log_level)
+    async with serving(config) as running:
+        assert running.process.sandbox is not None
+        await running.process.sandbox.seed_if_empty()
+        yield running
+
+
+@pytest.fixture
+async def api(served: Served) -> AsyncIterator[Api]:
+    """A client of a sandbox that is as new."""
+    async with Api(served.url) as client:
+        await client.post("/sandbox/reset", {})
+        yield client
+
+
+def free_port() -> int:
+    """A port that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,153 @@
+"""Real processes of the service, and a wire to the database that can be cut."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from signal import SIGTERM
+from typing import Self
+
+import aiohttp
+
+ROOT = Path(__file__).parents[2]
+
+
+class Worker:
+    """One `python -m service serve`. `log` is what it wrote to standard error, whole once it ended."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str, admin_url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.admin_url = admin_url
+        self.log = log
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    async def end(self, number: int = SIGTERM) -> int:
+        """Signal it and wait until it is gone; its exit status."""
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(number)
+        async with asyncio.timeout(40):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def worker(environment: Mapping[str, str], log: Path, *, ready: bool = True) -> AsyncIterator[Worker]:
+    """A worker that listens on free ports of its own, and is ready unless that is not asked for; ended on the way out."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("YIKA_")}
+    env |= {"YIKA_PORT": "0", "YIKA_ADMIN_PORT": "0", "YIKA_NOTICE_SECONDS": "0"} | dict(environment)
+    with log.open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "service", "serve", cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE, stderr=errors
+        )
+        try:
+            assert process.stdout is not None
+            async with asyncio.timeout(20):
+                words = (await process.stdout.readline()).decode().replace(",", "").split()
+            assert words[:2] == ["yika", "serves"], log.read_text()
+            made = Worker(process, words[2], words[4], log)
+            async with asyncio.timeout(20):
+                while ready and await answers(made.url, "/readyz") != 200:
+                    await asyncio.sleep(0.05)
+            yield made
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+class Wire:
+    """A TCP wire to the database. `cut` stops everything, `mend` lets new connections through.
+
+    `lose_next_answer` passes on what the client says next, and closes before the answer comes back.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._to = (host, port)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._whole = True
+        self._marker = b""
+        self.lost = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.cut()
+        assert self._server is not None
+        self._server.close()
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def cut(self) -> None:
+        self._whole = False
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
+
+    def mend(self) -> None:
+        self._whole = True
+
+    def lose_answer_to(self, marker: bytes) -> None:
+        """Close the connection on which the next request with these bytes is sent, once the database has it."""
+        self._marker = marker
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:  # noqa: C901  both ways of one wire
+        if not self._whole:
+            writer.close()
+            return
+        try:
+            there_reader, there_writer = await asyncio.open_connection(*self._to)
+        except OSError:
+            writer.close()
+            return
+        self._writers |= {writer, there_writer}
+        gone = asyncio.Event()
+
+        async def up() -> None:
+            while data := await reader.read(65_536):
+                there_writer.write(data)
+                await there_writer.drain()
+                if self._marker and self._marker in data:
+                    self._marker = b""
+                    self.lost += 1
+                    # The database answers within this time; the answer is what is lost.
+                    gone.set()
+                    await asyncio.sleep(0.3)
+                    return
+
+        async def down() -> None:
+            while data := await there_reader.read(65_536):
+                if gone.is_set():
+                    continue
+                writer.write(data)
+                await writer.drain()
+
+        ways = [asyncio.create_task(up()), asyncio.create_task(down())]
+        with suppress(OSError):
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        for side in (writer, there_writer):
+            side.close()
+            self._writers.discard(side)
+
+
+async def answers(url: str, path: str) -> int:
+    """The status of a GET, 0 when nobody answers."""
+    timeout = aiohttp.ClientTimeout(15)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url + path) as response:
+            return response.status
+    except (aiohttp.ClientError, TimeoutError):
+        return 0
