@@ -4,8 +4,9 @@ True here: a bearer token is verified, then its session is looked at, on every r
 header, a token from a query or a cookie.
 """
 
+from collections.abc import Sequence
 from enum import Enum
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 
 from aiohttp import web
@@ -55,22 +56,21 @@ async def holder_session(request: web.Request, services: Services) -> Session:
     return session
 
 
-def address(request: web.Request, services: Services) -> str:
-    """The client's network address. X-Forwarded-For is believed only from the proxies that are configured, right to left."""
+def address(request: web.Request, proxies: Sequence[IPv4Network | IPv6Network]) -> str:
+    """The client's network address. X-Forwarded-For is believed only from these proxies, hop by hop from the right."""
     peer = request.transport.get_extra_info("peername") if request.transport else None
     here = str(peer[0]) if peer else ""
-    proxies = services.config.trusted_proxies
     if not proxies:
         return here
     hops = [hop.strip() for header in request.headers.getall("X-Forwarded-For", []) for hop in header.split(",")]
-    while hops and _is_within(here, services):
+    while hops and _is_within(here, proxies):
         here = hops.pop()
     return here
 
 
-def _is_within(text: str, services: Services) -> bool:
+def _is_within(text: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
     try:
         here = ip_address(text)
     except ValueError:
         return False
-    return any(here in network for network in services.config.trusted_proxies)
+    return any(here in network for network in networks)

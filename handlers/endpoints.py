@@ -53,7 +53,7 @@ class Call(Generic[BodyT]):
     @property
     def address(self) -> str:
         """Where the request comes from, for limits."""
-        return address(self.request, self.services)
+        return address(self.request, self.services.config.trusted_proxies)
 
     def path(self, name: str) -> str:
         """A part of the path."""

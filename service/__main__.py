@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -56,15 +56,15 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         _stop(f"the database does not answer ({refusal.code})")
 
 
-async def _serve(config: Config, announce: Callable[[Served], Awaitable[None]]) -> None:
+async def _serve(config: Config, announce: Callable[[Served], None], *, seed_first: bool = False) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way."""
     set_up_logs(config.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    async with serving(config) as served:
-        await announce(served)
+    async with serving(config, seed_first=seed_first) as served:
+        announce(served)
         await stop.wait()
         served.process.readiness.stopping = True
         await asyncio.sleep(config.notice_seconds)
@@ -79,7 +79,7 @@ async def _migrate(config: Config) -> int:
 def serve() -> None:
     """Serve the API with the configuration from the environment."""
 
-    async def announce(served: Served) -> None:
+    def announce(served: Served) -> None:
         _out.print(f"yika serves {served.url}, admin {served.admin_url}", highlight=False, soft_wrap=True)
 
     _run(_serve(_config(), announce))
@@ -116,12 +116,10 @@ def sandbox() -> None:
 async def _sandbox(config: Config, database: str, started: float) -> None:
     await _migrate(config)
 
-    async def announce(served: Served) -> None:
-        if served.process.sandbox is not None:
-            await served.process.sandbox.seed_if_empty()
+    def announce(served: Served) -> None:
         _welcome(served, database, time.perf_counter() - started)
 
-    await _serve(config, announce)
+    await _serve(config, announce, seed_first=True)
 
 
 def _welcome(served: Served, database: str, seconds: float) -> None:

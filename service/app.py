@@ -36,7 +36,7 @@ from service.mongo.holders import MongoAccessLogStore, MongoHolderStore
 from service.mongo.idempotency import MongoIdempotencyStore
 from service.mongo.identity import MongoVerificationStore
 from service.mongo.limits import MongoLimitStore
-from service.mongo.migrations import pending
+from service.mongo.migrations import MigrationError, pending
 from service.mongo.notifications import MongoMessageStore
 from service.mongo.sandbox import MongoSandboxStore
 from service.mongo.sessions import MongoSessionStore
@@ -82,6 +82,9 @@ class Readiness:
                     await self._database.ping()
                 else:
                     self._migrated = not await pending(self._database)
+        except MigrationError:
+            # A newer version was here: this one is not for it, which the refusal below says.
+            self._migrated = False
         except TimeoutError:
             raise Refusal("unavailable", {"reason": "database"}, retry_after=2) from None
         if not self.peopled:
@@ -181,6 +184,7 @@ def compose(config: Config, database: Database, passwords: Passwords, keys: Keys
             passwords=passwords,
             relay=relay,
             pace=queries,
+            vault=vault,
             clock=clock,
         )
     except CastError as error:

@@ -53,14 +53,19 @@ def _application(process: Process, routes: Iterable[Route]) -> web.Application:
 
 
 @asynccontextmanager
-async def serving(config: Config) -> AsyncIterator[Served]:
-    """A process that listens; leaving it finishes what is under way. Raises StartError when a port is taken."""
+async def serving(config: Config, *, seed_first: bool = False) -> AsyncIterator[Served]:
+    """A process that listens; leaving it finishes what is under way. Raises StartError when a port is taken.
+
+    `seed_first`: a sandbox listens only when its people are there, so that whoever finds the port open can begin.
+    """
     rows = api_routes(sandbox=config.sandbox)
     server = config.public_url or "/"
     # For machines everywhere; for people where people are: in a sandbox, and on the admin port.
     documents = Documents(rows, server=server, page=config.sandbox)
     shown = documents.routes if config.sandbox else documents.routes[:1]
     async with running(config) as process:
+        if seed_first and process.sandbox is not None:
+            await process.sandbox.seed_if_empty()
         public = Runner(
             _application(process, (*rows, *shown)),
             head_seconds=config.header_seconds,

@@ -67,9 +67,7 @@ async def served(config: Config, database: Database) -> AsyncIterator[Served]:
     """The application, listening."""
     del database
     set_up_logs(config.log_level)
-    async with serving(config) as running:
-        assert running.process.sandbox is not None
-        await running.process.sandbox.seed_if_empty()
+    async with serving(config, seed_first=True) as running:
         yield running
 
 

@@ -5,7 +5,6 @@ processes share one clock. Never here: anything outside a sandbox; the compositi
 """
 
 import asyncio
-import hashlib
 from collections.abc import Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -24,6 +23,7 @@ from service.relay import Relay
 from service.sandbox.gateways import Fault, FaultStore, Gateway, Sent, SentStore
 from service.sandbox.personas import Persona, cast, people
 from service.sandbox.records import card_records, dependant_records, holder_record
+from service.vault import Vault
 
 FURTHEST: Final = timedelta(days=3653)
 FOLLOW_SECONDS: Final = 0.1
@@ -98,6 +98,7 @@ class Sandbox:
         passwords: Passwords,
         relay: Relay,
         pace: Pace,
+        vault: Vault,
         clock: Clock,
     ) -> None:
         """Casts the personas. Raises CastError when the regions they live in are not served."""
@@ -110,7 +111,8 @@ class Sandbox:
         self._pace = pace
         self._clock = clock
         self._personas = cast(regions)
-        self._edition = hashlib.sha256(repr(self._personas).encode()).hexdigest()
+        # Also of the keys: what was sealed under another keyring cannot be read, so everybody is put there anew.
+        self._edition = vault.mac("sandbox-edition", repr(self._personas)).hex()
         self._hashes: dict[str, str] = {}
         self._resets = 0
         self._one_at_a_time = asyncio.Lock()

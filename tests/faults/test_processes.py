@@ -316,3 +316,19 @@ def test_production_refuses_sandbox_secrets_and_invented_regions(tmp_path: Path)
     assert "chmod 600" in _serve(production).stderr
     done = _serve({"YIKA_ENVIRONMENT": "sandbox", "YIKA_MONGODB_URI": "mongodb://127.0.0.1:1/", "YIKA_KEYRING": str(keyring)})
     assert done.returncode == 1
+
+
+async def test_a_sandbox_with_a_new_keyring_on_an_old_database_has_its_people_again(config: Config, tmp_path: Path) -> None:
+    database = {"YIKA_MONGODB_DATABASE": f"{config.mongodb_database}_keys"}
+    for number in range(2):
+        data_dir = tmp_path / f"data{number}"
+        save_keyring(data_dir / "keys" / "keyring.json", new_keyring("sandbox"))
+        environment = _environment(config, **database, YIKA_DATA_DIR=str(data_dir))
+        assert _serve(environment, "migrate").returncode == 0
+        async with worker(environment, tmp_path / f"log{number}") as one, Api(one.url) as api:
+            client = await api.sign_in("sealed")
+            assert (await client.activate(await api.details("sealed"))).json["result"] == "activated"
+    async with Database(
+        config.mongodb_uri.get_secret_value(), database["YIKA_MONGODB_DATABASE"], deadline_seconds=10, pool=2
+    ) as old:
+        await old.drop()
