@@ -87,7 +87,7 @@ async def _answer(request: web.Request, handler: Next) -> web.StreamResponse:  #
         return response
     except web.HTTPRequestEntityTooLarge:
         return _refuse(request, Refusal("payload_too_large"))
-    except web.HTTPException:
+    except web.HTTPNotFound:
         return _refuse(request, Refusal("not_found"))
     except TimeoutError:
         # A read that took too long did nothing; of anything else nobody knows what it did.

@@ -48,6 +48,7 @@ _OF_CALLERS: Final[tuple[Code, ...]] = (
 )
 _OF_BODIES: Final[tuple[Code, ...]] = (
     "malformed_json",
+    "malformed_request",
     "unsupported_media_type",
     "payload_too_large",
     "invalid_request",

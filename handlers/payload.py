@@ -41,7 +41,10 @@ _CODES: Final[Mapping[str, str]] = {
 
 
 async def read(request: web.Request, seconds: float) -> bytes:
-    """The whole body. Refuses with `payload_too_large`, `unsupported_media_type` (compressed) or `request_timeout`."""
+    """The whole body.
+
+    Refuses with `payload_too_large`, `unsupported_media_type` (compressed), `request_timeout`, or `malformed_request`.
+    """
     if "Content-Encoding" in request.headers:
         raise Refusal("unsupported_media_type")
     if (request.content_length or 0) > LARGEST:
@@ -53,6 +56,9 @@ async def read(request: web.Request, seconds: float) -> bytes:
         raise Refusal("request_timeout") from None
     except web.HTTPRequestEntityTooLarge:
         raise Refusal("payload_too_large") from None
+    except (ConnectionError, web.RequestPayloadError):
+        # The client hung up or garbled its framing. Mostly nobody is there to read this, but it was no failure of ours.
+        raise Refusal("malformed_request") from None
 
 
 def parse(request: web.Request, raw: bytes, shape: TypeAdapter[Shape], *, optional: bool) -> Shape:

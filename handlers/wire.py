@@ -19,6 +19,15 @@ from service.locale import DEFAULT_LOCALE
 _log = structlog.get_logger("wire")
 
 
+async def expect(request: web.Request) -> None:
+    """Answer `Expect: 100-continue`; leave any other expectation alone, as RFC 9110 (10.1.1) allows.
+
+    aiohttp's own answer to others is a text outside the application.
+    """
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
 class Connection(web.RequestHandler):
     """One connection."""
 

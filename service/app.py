@@ -35,6 +35,7 @@ from service.mongo.client import ConfigurationFault, Database
 from service.mongo.holders import MongoAccessLogStore, MongoHolderStore
 from service.mongo.idempotency import MongoIdempotencyStore
 from service.mongo.identity import MongoVerificationStore
+from service.mongo.keyring import holds_the_keyring_of
 from service.mongo.limits import MongoLimitStore
 from service.mongo.migrations import MigrationError, pending
 from service.mongo.notifications import MongoMessageStore
@@ -65,32 +66,48 @@ class StartError(Exception):
 class Readiness:
     """Whether this process should get traffic."""
 
-    def __init__(self, database: Database, *, peopled: bool) -> None:
-        """Not `peopled`: a sandbox, which is not ready before its people are there."""
+    def __init__(self, database: Database, vault: Vault, *, sandbox: bool) -> None:
         self._database = database
-        self._migrated = False
-        self.peopled = peopled
+        self._vault = vault
+        self._fit = False
+        # A sandbox is ready when its people are there; they are put there anew under a new keyring.
+        self._sandbox = sandbox
+        self.peopled = not sandbox
         self.stopping = False
 
     async def __call__(self) -> None:
-        """Refuses with `unavailable` while stopping, while the database is away, or while it is not migrated."""
+        """Refuses with `unavailable` and the reason: stopping, database, seeding, migration, or another keyring's data."""
         if self.stopping:
-            raise Refusal("unavailable", {"reason": "stopping"}, retry_after=5)
+            raise _not_ready("stopping")
         try:
             async with asyncio.timeout(_READY_SECONDS):
-                if self._migrated:
-                    await self._database.ping()
-                else:
-                    self._migrated = not await pending(self._database)
-        except MigrationError:
-            # A newer version was here: this one is not for it, which the refusal below says.
-            self._migrated = False
+                reason = await self._unfit()
         except TimeoutError:
-            raise Refusal("unavailable", {"reason": "database"}, retry_after=2) from None
+            raise _not_ready("database") from None
+        if reason:
+            raise _not_ready(reason)
+
+    async def _unfit(self) -> str | None:
         if not self.peopled:
-            raise Refusal("unavailable", {"reason": "seeding"}, retry_after=1)
-        if not self._migrated:
-            raise Refusal("unavailable", {"reason": "migration"}, retry_after=5)
+            return "seeding"
+        if self._fit:
+            await self._database.ping()
+            return None
+        try:
+            if await pending(self._database):
+                return "migration"
+        except MigrationError:
+            # A newer version was here: what it wrote may be beyond this one.
+            return "migration"
+        if not self._sandbox and not await holds_the_keyring_of(self._database, self._vault):
+            _log.error("another_keyring")
+            return "keyring"
+        self._fit = True
+        return None
+
+
+def _not_ready(reason: str) -> Refusal:
+    return Refusal("unavailable", {"reason": reason}, retry_after=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +160,7 @@ def compose(config: Config, database: Database, passwords: Passwords, keys: Keys
     notifications = Notifications(MongoMessageStore(database, vault), sms, clock)
     relay = Relay(cards, notifications, holders)
     queries = Pace(Limit("queries", config.queries_per_minute, timedelta(minutes=1)), clock)
-    readiness = Readiness(database, peopled=not config.sandbox)
+    readiness = Readiness(database, vault, sandbox=config.sandbox)
     services = Services(
         config=config,
         clock=clock,

@@ -18,7 +18,7 @@ from handlers.payload import LARGEST
 from handlers.routes import ADMIN_ROUTES, ROUTES
 from handlers.sandbox import SANDBOX, SANDBOX_ROUTES
 from handlers.services import SERVICES
-from handlers.wire import Runner
+from handlers.wire import Runner, expect
 from service.app import Process, StartError, running
 from service.config import Config
 
@@ -48,7 +48,7 @@ def _application(process: Process, routes: Iterable[Route]) -> web.Application:
     if process.sandbox is not None:
         app[SANDBOX] = process.sandbox
     for route in routes:
-        app.router.add_route(route.method, route.path, endpoint(route))
+        app.router.add_route(route.method, route.path, endpoint(route), expect_handler=expect)
     return app
 
 

@@ -57,15 +57,20 @@ class MongoIdempotencyStore:
     async def complete(self, claim: Claim, answer: Answer) -> None:
         body = self._vault.seal(NAME, "answer", claim.mark.hex(), answer.body.decode())
         await self._collection.update(
-            {"_id": claim.mark, "fence": claim.fence},
+            _still(claim),
             {"$set": {"answer": {"status": answer.status, "mediaType": answer.media_type, "body": body}}},
         )
 
     async def release(self, claim: Claim) -> None:
-        await self._collection.delete({"_id": claim.mark, "fence": claim.fence, "answer": None})
+        await self._collection.delete(_still(claim) | {"answer": None})
 
     def _answer(self, mark: bytes, kept: Document | None) -> Answer | None:
         if kept is None:
             return None
         body = self._vault.open(NAME, "answer", mark.hex(), kept["body"])
         return Answer(kept["status"], kept["mediaType"], body.encode())
+
+
+def _still(claim: Claim) -> Document:
+    """The document, while the claim is good. A key that was freed and used anew counts its fences anew, hence `since`."""
+    return {"_id": claim.mark, "since": claim.since, "fence": claim.fence}

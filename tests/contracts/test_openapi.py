@@ -86,7 +86,7 @@ def test_every_route_is_described_and_nothing_else() -> None:
 
 def test_an_activation_names_exactly_its_codes() -> None:
     assert codes("activate") == {
-        "400": ["idempotency_key_missing", "malformed_json"],
+        "400": ["idempotency_key_missing", "malformed_json", "malformed_request"],
         "401": ["token_expired", "token_invalid", "token_revoked", "unauthenticated"],
         "403": [
             "assurance_too_low",

@@ -198,6 +198,7 @@ async def test_an_activation_whose_answer_was_lost_converges(
     assert len(history) == 1
 
 
+@pytest.mark.usefixtures("database")
 async def test_without_its_database_a_process_lives_and_says_it_is_not_ready(config: Config, tmp_path: Path) -> None:
     host = urlsplit(config.mongodb_uri.get_secret_value())
     assert host.hostname is not None
