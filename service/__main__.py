@@ -5,10 +5,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import orjson
 import typer
@@ -20,7 +20,7 @@ from handlers.docs import Documents
 from service.app import StartError, connect
 from service.config import Config, ConfigError, read_config
 from service.errors import Refusal
-from service.keyring import LEAD_SECONDS, Keyring, KeyringError, load_keyring, new_keyring, save_keyring
+from service.keyring import LEAD_SECONDS, KeyringError, alone_with, load_keyring, new_keyring, save_keyring
 from service.logs import set_up_logs
 from service.mongo.client import StorageError
 from service.mongo.embedded import EmbeddedMongo, EmbeddedMongoError
@@ -57,11 +57,11 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _serve(config: Config, announce: Callable[[Served], None], *, seed_first: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    """Serve until told to stop, then finish what is under way."""
     set_up_logs(config.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(name, stop.set)
     async with serving(config, seed_first=seed_first) as served:
         announce(served)
@@ -108,8 +108,9 @@ def sandbox() -> None:
             database = mongo.name
         else:
             database = "the MongoDB of YIKA_MONGODB_URI"
-        if not config.keyring_path.exists():
-            save_keyring(config.keyring_path, new_keyring("sandbox"))
+        with _keyring_file() as path:
+            if not path.exists():
+                save_keyring(path, new_keyring("sandbox"))
         _run(_sandbox(config, database, started))
 
 
@@ -183,49 +184,49 @@ def openapi(
     _out.print("the OpenAPI document is whole")
 
 
-def _keyring() -> tuple[Path, Keyring]:
-    path = _config_for_keys().keyring_path
+@contextmanager
+def _keyring_file() -> Iterator[Path]:
+    """Where the keyring is or shall be, with nobody else changing it meanwhile."""
+    # Keys are made before there is a database to point at.
+    path = _config(environment="sandbox").keyring_path
     try:
-        return path, load_keyring(path)
+        with alone_with(path):
+            yield path
     except KeyringError as error:
         _stop(error)
-
-
-def _config_for_keys() -> Config:
-    # Keys are made before there is a database to point at.
-    return _config(environment="sandbox")
 
 
 @keys_command.command()
 def generate(*, for_sandbox: Annotated[bool, typer.Option("--sandbox", help="Keys that production refuses.")] = False) -> None:
     """Make a keyring where there is none."""
-    path = _config_for_keys().keyring_path
-    if path.exists():
-        _stop(f"{path} is there already; nothing was changed")
-    save_keyring(path, new_keyring("sandbox" if for_sandbox else "production"))
-    _out.print(f"wrote {path}; back it up: what it sealed cannot be read without it", highlight=False)
+    with _keyring_file() as path:
+        if path.exists():
+            _stop(f"{path} is there already; nothing was changed")
+        save_keyring(path, new_keyring("sandbox" if for_sandbox else "production"))
+    _out.print(f"wrote {path}; back it up: what it sealed cannot be read without it", highlight=False, soft_wrap=True)
 
 
 @keys_command.command()
 def rotate(
     *,
     fields: Annotated[bool, typer.Option("--fields", help="The key for fields at rest instead of the signing key.")] = False,
-    lead: Annotated[float, typer.Option(help="Seconds from publishing a key to using it.")] = LEAD_SECONDS,
+    lead: Annotated[float, typer.Option(min=0, help="Seconds from publishing a key to using it.")] = LEAD_SECONDS,
 ) -> None:
     """Add a key. Running processes notice by themselves."""
-    path, ring = _keyring()
-    now = time.time()
-    save_keyring(path, ring.rotate_field(now, lead) if fields else ring.rotate_signing(now, lead))
+    with _keyring_file() as path:
+        ring, now = load_keyring(path), time.time()
+        save_keyring(path, ring.rotate_field(now, lead) if fields else ring.rotate_signing(now, lead))
     _out.print(f"added; in use in {lead:.0f} s", highlight=False)
 
 
 @keys_command.command("list")
 def list_keys() -> None:
     """Show the keys, never their secret parts."""
-    _, ring = _keyring()
     now = time.time()
+    with _keyring_file() as path:
+        ring = load_keyring(path)
+        signer, sealer = ring.signer(now).kid, ring.sealer(now).kid
     table = Table("key", "use", "from", "state")
-    signer, sealer = ring.signer(now).kid, ring.sealer(now).kid
     for key in ring.signing_keys:
         state = "signs" if key.kid == signer else "verifies receipts" if key.retired else "verifies"
         table.add_row(key.kid, "signing", _local(key.signs_from), "next" if key.signs_from > now else state)
@@ -251,13 +252,10 @@ def revoke(kid: str) -> None:
     _change(kid, "revoke")
 
 
-def _change(kid: str, verb: str) -> None:
-    path, ring = _keyring()
-    try:
-        changed = ring.retire(kid, time.time()) if verb == "retire" else ring.revoke(kid, time.time())
-    except KeyringError as error:
-        _stop(error)
-    save_keyring(path, changed)
+def _change(kid: str, verb: Literal["retire", "revoke"]) -> None:
+    with _keyring_file() as path:
+        ring = load_keyring(path)
+        save_keyring(path, ring.retire(kid, time.time()) if verb == "retire" else ring.revoke(kid, time.time()))
     _out.print(f"{kid}: done", highlight=False)
 
 

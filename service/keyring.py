@@ -10,16 +10,20 @@ a rotation is between machines.
 """
 
 import base64
+import fcntl
 import json
+import math
 import os
 import secrets
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -29,10 +33,15 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 PUBLISHED_SECONDS: Final = 60
 RELOAD_SECONDS: Final = 2.0
 LEAD_SECONDS: Final = 90
+PURPOSES: Final = ("sandbox", "production")
 
 
 class KeyringError(Exception):
     """The keyring cannot be used; the text says why without a key in it."""
+
+
+class _Fault(ValueError):  # noqa: N818  it says what is wrong
+    """What is wrong with a keyring, in words without a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +144,10 @@ def _new_field_key(seals_from: float) -> FieldKey:
 
 
 def load_keyring(path: Path) -> Keyring:
-    """Read the file. Raises KeyringError when it is missing, open to others, or malformed."""
+    """Read the file. Raises KeyringError when it is missing, open to others, or malformed.
+
+    What would only fail when a key is first used is looked at here too: a process refuses such a file and keeps its keys.
+    """
     try:
         mode = path.stat().st_mode
         raw = json.loads(path.read_bytes())
@@ -147,13 +159,16 @@ def load_keyring(path: Path) -> Keyring:
         raise KeyringError(f"the keyring at {path} is open to others: chmod 600")
     try:
         return _parse(raw)
-    except (KeyError, TypeError, ValueError) as error:
-        raise KeyringError(f"the keyring at {path} is malformed ({type(error).__name__})") from None
+    except (AttributeError, KeyError, TypeError, ValueError, UnsupportedAlgorithm) as error:
+        why = error if isinstance(error, _Fault) else type(error).__name__
+        raise KeyringError(f"the keyring at {path} is malformed ({why})") from None
 
 
 def _parse(raw: Mapping[str, Any]) -> Keyring:
     if raw["version"] != 1:
-        raise ValueError("version")
+        raise _Fault("version")
+    if raw["purpose"] not in PURPOSES:
+        raise _Fault("purpose")
     signing = tuple(
         SigningKey(
             item["kid"],
@@ -164,29 +179,58 @@ def _parse(raw: Mapping[str, Any]) -> Keyring:
         )
         for item in raw["signing"]
     )
-    fields = tuple(FieldKey(i["kid"], base64.b64decode(i["key"]), float(i["sealsFrom"])) for i in raw["field"])
-    root = base64.b64decode(raw["root"])
-    if len(root) != 32 or not fields or any(len(key.key) != 32 for key in fields) or not signing:  # noqa: PLR2004
-        raise ValueError("length")
-    return Keyring(str(raw["purpose"]), root, fields, signing)
+    fields = tuple(FieldKey(item["kid"], _secret(item["key"]), float(item["sealsFrom"])) for item in raw["field"])
+    kids: list[Any] = [*(key.kid for key in signing), *(key.kid for key in fields)]
+    # A sealed value has one byte for the length of its key's name.
+    if not all(isinstance(kid, str) and 0 < len(kid.encode()) < 256 for kid in kids) or len(set(kids)) < len(kids):  # noqa: PLR2004
+        raise _Fault("kid")
+    if not signing or not fields:
+        raise _Fault("no keys")
+    if not all(map(math.isfinite, (*(key.signs_from for key in signing), *(key.seals_from for key in fields)))):
+        raise _Fault("times")
+    if any(key.private is not None and key.private.public_key() != key.public for key in signing):
+        raise _Fault("halves of two keys")
+    return Keyring(raw["purpose"], _secret(raw["root"]), fields, signing)
+
+
+def _secret(text: str) -> bytes:
+    secret = base64.b64decode(text, validate=True)
+    if len(secret) != 32:  # noqa: PLR2004  256 bits
+        raise _Fault("length")
+    return secret
 
 
 def _public(pem: str) -> ec.EllipticCurvePublicKey:
     key = serialization.load_pem_public_key(pem.encode())
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise TypeError("publicKey")
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise _Fault("publicKey")
     return key
 
 
 def _private(pem: str) -> ec.EllipticCurvePrivateKey:
     key = serialization.load_pem_private_key(pem.encode(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("privateKey")
+        raise _Fault("privateKey")
     return key
 
 
+@contextmanager
+def alone_with(path: Path) -> Iterator[None]:
+    """Nobody else changes the file until this is left: of two changes at once one would lose its key, and what it sealed."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise KeyringError(f"the keyring at {path} cannot be written ({error.strerror})") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def save_keyring(path: Path, keyring: Keyring) -> None:
-    """Write the file whole, owner-only, durable before it replaces the old one."""
+    """Write the file whole, owner-only, durable before it replaces the old one. Raises KeyringError when it cannot."""
     raw = {
         "version": 1,
         "purpose": keyring.purpose,
@@ -197,13 +241,20 @@ def save_keyring(path: Path, keyring: Keyring) -> None:
         ],
         "signing": [_signing_json(key) for key in keyring.signing_keys],
     }
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".keyring-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(raw, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".keyring-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(raw, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink()
+            raise
+    except OSError as error:
+        raise KeyringError(f"the keyring at {path} cannot be written ({error.strerror})") from None
 
 
 def _signing_json(key: SigningKey) -> dict[str, object]:

@@ -2,11 +2,10 @@
 
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
+from api.client import Api
 
 from service.config import Config, read_config
 from service.keyring import new_keyring, save_keyring
@@ -15,10 +14,6 @@ from service.mongo.client import Database
 from service.mongo.embedded import EmbeddedMongo
 from service.mongo.migrations import migrate
 from service.server import Served, serving
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from api.client import Api
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +55,12 @@ async def database(config: Config) -> AsyncIterator[Database]:
         await migrate(connection, print)
         yield connection
         await connection.drop()
+
+
+@pytest.fixture(scope="session")
+async def on_mongod(database: Database) -> bool:
+    """Whether this is a real `mongod`, and not the other embedded server."""
+    return await database.set_name() != "secantus"
 
 
 @pytest.fixture(scope="session")

@@ -158,6 +158,8 @@ async def pending(database: Database) -> list[Step]:
 
 async def migrate(database: Database, say: Callable[[str], None]) -> int:
     """Apply what is pending, one process at a time; how many steps. Raises MigrationError when the lock is not to be had."""
+    if not await database.is_replicated():
+        raise MigrationError("the database is a lone server: Yika needs a replica set (one member will do) or a cluster")
     if not await pending(database):
         return 0
     migrations = database.collection(NAME)
