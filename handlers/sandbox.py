@@ -75,7 +75,7 @@ SANDBOX_ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/sandbox/personas", list_personas, Access.PUBLIC, PersonasView, "Sandbox"),
     Route("POST", "/sandbox/messages/search", search_messages, Access.PUBLIC, MessagesView, "Sandbox", body=MessageSearch),
     Route("POST", "/sandbox/clock", advance_clock, Access.PUBLIC, ClockView, "Sandbox", body=ClockAdvance),
-    Route("POST", "/sandbox/reset", reset, Access.PUBLIC, ResetView, "Sandbox"),
+    Route("POST", "/sandbox/reset", reset, Access.PUBLIC, ResetView, "Sandbox", refuses=("forbidden",)),
     Route("POST", "/sandbox/faults", set_fault, Access.PUBLIC, FaultView, "Sandbox", body=FaultRequest),
     Route("GET", "/sandbox/face/{reference}", show_face, Access.PUBLIC, FaceView, "Sandbox", refuses=("not_found",)),
 )

@@ -49,7 +49,7 @@ from service.relay import Relay
 from service.sandbox.gateways import SandboxFace, SandboxSms
 from service.sandbox.invention import is_invented_region
 from service.sandbox.personas import CastError
-from service.sandbox.sandbox import Sandbox
+from service.sandbox.sandbox import NotASandboxError, Sandbox
 from service.sessions import Sessions
 from service.strict_toml import FaultyFileError
 from service.tokens import Tokens
@@ -233,6 +233,10 @@ async def _keep_sandbox(sandbox: Sandbox, readiness: Readiness) -> None:
             await sandbox.seed_if_empty()
         except Refusal:
             await asyncio.sleep(1)
+        except NotASandboxError:
+            # Never ready, and every reset is refused.
+            _log.error("not_a_sandbox")
+            return
         else:
             break
     readiness.peopled = True

@@ -21,6 +21,7 @@ from handlers.services import SERVICES
 from handlers.wire import Runner, expect
 from service.app import Process, StartError, running
 from service.config import Config
+from service.sandbox.sandbox import NotASandboxError
 
 _ADMIN_DRAIN_SECONDS: Final = 1.0
 
@@ -65,7 +66,10 @@ async def serving(config: Config, *, seed_first: bool = False) -> AsyncIterator[
     shown = documents.routes if config.sandbox else documents.routes[:1]
     async with running(config) as process:
         if seed_first and process.sandbox is not None:
-            await process.sandbox.seed_if_empty()
+            try:
+                await process.sandbox.seed_if_empty()
+            except NotASandboxError as error:
+                raise StartError(str(error)) from None
         public = Runner(
             _application(process, (*rows, *shown)),
             head_seconds=config.header_seconds,

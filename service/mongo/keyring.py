@@ -13,6 +13,11 @@ NAME: Final = "keyring"
 _MARK: Final = "mark"
 
 
+async def is_production(database: Database) -> bool:
+    """Whether a production process was ever ready on this database. A sandbox never is; it must not touch such a one."""
+    return await database.collection(NAME).find_one({"_id": _MARK}) is not None
+
+
 async def holds_the_keyring_of(database: Database, vault: Vault) -> bool:
     """Whether this vault's keyring is the one of the data; the first to ask of an empty database leaves its mark."""
     collection = database.collection(NAME)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from service.mongo import cards, holders, idempotency, identity, limits, notifications
 from service.mongo.client import Database, Document, Duplicate
+from service.mongo.keyring import is_production
 from service.sandbox.gateways import Fault, Gateway, Sent
 from service.vault import Vault
 
@@ -37,11 +38,15 @@ class MongoSandboxStore:
     """SandboxStore, and the stores of the sandbox's gateways."""
 
     def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
         self._messages = database.collection(MESSAGES)
         self._faults = database.collection(FAULTS)
         self._state = database.collection(STATE)
         self._forgotten = [database.collection(name) for name in _FORGOTTEN]
         self._vault = vault
+
+    async def is_production(self) -> bool:
+        return await is_production(self._database)
 
     async def prepare(self) -> None:
         await self._messages.ensure_index([("toIndex", 1), ("sentAt", -1)], name="to")

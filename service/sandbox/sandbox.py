@@ -37,8 +37,15 @@ _MOST_MESSAGES: Final = 50
 _log = structlog.get_logger("sandbox")
 
 
+class NotASandboxError(Exception):
+    """The database is somebody's real one."""
+
+
 class SandboxStore(SentStore, FaultStore, Protocol):
     """What a sandbox keeps beside the service's own data."""
+
+    async def is_production(self) -> bool:
+        """Whether this database has served production: then nothing in it may be touched."""
 
     async def prepare(self) -> None:
         """Make the indexes that only a sandbox needs."""
@@ -122,7 +129,12 @@ class Sandbox:
         return self._personas
 
     async def seed_if_empty(self) -> None:
-        """Put the personas there unless they are; of several processes that start, one does, and the others wait for it."""
+        """Put the personas there unless they are; of several processes that start, one does, and the others wait for it.
+
+        Raises NotASandboxError on a database that has served production, and touches nothing there.
+        """
+        if await self._store.is_production():
+            raise NotASandboxError("this database has served production; a sandbox would empty it")
         await self._store.prepare()
         await self._follow()
         async with self._one_at_a_time:
@@ -138,6 +150,8 @@ class Sandbox:
 
     async def reset(self) -> datetime:
         """Everybody as they were, nothing remembered, the clock at now. Sessions stay. The moment it was done."""
+        if await self._store.is_production():
+            raise Refusal("forbidden")
         async with self._one_at_a_time:
             was_ahead, _ = await self._store.clock()
             self._resets = await self._store.reset_clock()
