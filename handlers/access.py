@@ -6,7 +6,7 @@ header, a token from a query or a cookie.
 
 from collections.abc import Sequence
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 from aiohttp import web
@@ -60,17 +60,32 @@ def address(request: web.Request, proxies: Sequence[IPv4Network | IPv6Network]) 
     """The client's network address. X-Forwarded-For is believed only from these proxies, hop by hop from the right."""
     peer = request.transport.get_extra_info("peername") if request.transport else None
     here = str(peer[0]) if peer else ""
-    if not proxies:
-        return here
     hops = [hop.strip() for header in request.headers.getall("X-Forwarded-For", []) for hop in header.split(",")]
-    while hops and _is_within(here, proxies):
-        here = hops.pop()
-    return here
+    while hops and (parsed := _parsed(here)) and any(parsed in network for network in proxies):
+        hop = hops.pop()
+        if _parsed(hop) is None:
+            # Not an address: whoever wrote it, what is known ends here.
+            break
+        here = hop
+    return _subject(here)
 
 
-def _is_within(text: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """An address, also with the port that some proxies write behind it."""
+    bare = text[1:].partition("]")[0] if text.startswith("[") else text
+    if bare.count(":") == 1:
+        bare = bare.partition(":")[0]
     try:
-        here = ip_address(text)
+        return ip_address(bare)
     except ValueError:
-        return False
-    return any(here in network for network in networks)
+        return None
+
+
+def _subject(text: str) -> str:
+    """What a limit counts: an IPv4 address, or the /64 that one subscriber of IPv6 has to themselves."""
+    parsed = _parsed(text)
+    if parsed is None:
+        return text
+    if parsed.version == 4:  # noqa: PLR2004
+        return str(parsed)
+    return str(parsed.ipv4_mapped or IPv6Network((parsed, 64), strict=False))

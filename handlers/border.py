@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import orjson
@@ -25,6 +25,7 @@ from service.locale import negotiate, text
 ENVELOPE: Final = "application/vnd.yika.envelope+json"
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_NUMBER: Final = re.compile(r"[0-9]{9,}[0-9Xx]|[0-9]{6}[Dd]156[0-9A-Fa-f]+")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 _SAFE: Final = {
     "Cache-Control": "no-store",
@@ -49,10 +50,10 @@ def border(metrics: Metrics, origins: frozenset[str]) -> Middleware:
     async def serve(request: web.Request, handler: Next) -> web.StreamResponse:
         started = time.perf_counter()
         given = request.headers.get("X-Request-Id", "")
-        request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request[REQUEST_ID] = given if is_request_id(given) else secrets.token_hex(16)
         with metrics.in_flight():
-            response = await _answer(request, handler)
-        if ENVELOPE in request.headers.get("Accept", "") and isinstance(response, web.Response):
+            response = await _answer(request, handler, origins)
+        if isinstance(response, web.Response) and wants_envelope(request.headers.getall("Accept", ())):
             response = _envelope(request, response)
         _dress(request, response, origins)
         seconds = time.perf_counter() - started
@@ -74,10 +75,27 @@ def border(metrics: Metrics, origins: frozenset[str]) -> Middleware:
     return serve
 
 
-async def _answer(request: web.Request, handler: Next) -> web.StreamResponse:  # noqa: PLR0911  one way out each
+def is_request_id(text: str) -> bool:
+    """Whether a client's request id may be taken. It ends up in logs, so what looks like a person's number may not."""
+    return _REQUEST_ID.fullmatch(text) is not None and _NUMBER.fullmatch(text) is None
+
+
+def wants_envelope(accept: Iterable[str]) -> bool:
+    """Whether the envelope is among what the client takes (RFC 9110, 12.5.1)."""
+    for header in accept:
+        if "yika" not in header.lower():
+            continue
+        for part in header.lower().split(","):
+            media_type, *parameters = (word.strip() for word in part.split(";"))
+            if media_type == ENVELOPE and not any(re.fullmatch(r"q=0(\.0*)?", word) for word in parameters):
+                return True
+    return False
+
+
+async def _answer(request: web.Request, handler: Next, origins: frozenset[str]) -> web.StreamResponse:  # noqa: PLR0911  one way out each
     try:
-        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-            return web.json_response({})
+        if request.method == "OPTIONS" and request.headers.get("Origin") in origins:
+            return web.Response(body=b"{}", headers={"Content-Type": JSON})
         return await handler(request)
     except Refusal as refusal:
         return _refuse(request, refusal)

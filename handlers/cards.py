@@ -1,10 +1,15 @@
 """Cards, balances and history over HTTP."""
 
+import re
+from typing import Final
+
 from handlers.cursors import cursor, place
 from handlers.endpoints import Call
 from schemas.cards import BalanceView, CardPage, CardView, HistoryPage, balance_view, card_view, history_entry_view
 from service.cards import Card
 from service.errors import invalid
+
+_COUNT: Final = re.compile(r"[0-9]{1,6}")
 
 
 def _view(call: Call[None], card: Card) -> CardView:
@@ -33,11 +38,12 @@ async def show_balance(call: Call[None]) -> BalanceView:
 async def show_history(call: Call[None]) -> HistoryPage:
     """What happened to one of my cards, newest first."""
     entries = await call.services.cards.history(call.session.holder_id, call.path("card_id"))
-    try:
-        start = int(place(call.query.cursor) or 0)
-    except ValueError:
-        raise invalid("cursor", "invalid") from None
-    page = entries[start : start + call.query.limit]
-    more = start + len(page) < len(entries)
-    following = cursor(str(start + len(page))) if more else None
-    return HistoryPage(items=[history_entry_view(entry) for entry in page], next_cursor=following, has_more=more)
+    # Counted from the oldest, so that what happens meanwhile moves no page.
+    text = place(call.query.cursor) or str(len(entries))
+    if not _COUNT.fullmatch(text) or int(text) > len(entries):
+        raise invalid("cursor", "invalid")
+    begin = len(entries) - int(text)
+    page = entries[begin : begin + call.query.limit]
+    left = int(text) - len(page)
+    following = cursor(str(left)) if left else None
+    return HistoryPage(items=[history_entry_view(entry) for entry in page], next_cursor=following, has_more=left > 0)

@@ -20,7 +20,7 @@ from schemas.wire import EmptyBody, View
 from service.errors import Code, Kind, Refusal, invalid
 from service.idempotency import Answer, Claim
 from service.locale import Locale, negotiate
-from service.sessions import Session
+from service.sessions import Level, Session, require_assurance
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 CODE: Final = web.RequestKey("code", str)
@@ -78,7 +78,8 @@ class Route:
     """A row of the API: what is asked, who may, and every way it can be answered.
 
     `refuses`: the codes of this route's own; those that follow from access, body and key are added where they are needed.
-    `paced`: counts as a look-up of the holder. `keyed`: needs an Idempotency-Key.
+    `paced`: counts as a look-up of the holder. `keyed`: needs an Idempotency-Key. `level`, `fresh`: how surely it must be
+    known who asks; judged before the key, so that an earlier answer is not given again to somebody less sure.
     """
 
     method: Literal["GET", "POST"]
@@ -91,6 +92,8 @@ class Route:
     body: Any = EmptyBody
     query: type[BaseModel] | None = None
     keyed: bool = False
+    level: Level = 1
+    fresh: bool = False
     paced: bool = False
     cached: bool = False
     refuses: tuple[Code, ...] = ()
@@ -109,8 +112,10 @@ def endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.StreamRespon
         seconds = services.config.request_seconds
         async with asyncio.timeout(seconds) as deadline:
             caller = await holder_session(request, services) if route.access is Access.HOLDER else None
-            if caller is not None and route.paced:
-                services.queries.hit(caller.holder_id)
+            if caller is not None:
+                require_assurance(caller, route.level, services.clock.now(), fresh=route.fresh)
+                if route.paced:
+                    services.queries.hit(caller.holder_id)
             key = _key(request) if route.keyed else ""
             raw = b""
             body: Any = None
@@ -155,7 +160,7 @@ async def _settle(call: Call[Any], claim: Claim, refusal: Refusal) -> None:
     keys = call.services.idempotency
     if not refusal.transient:
         await keys.complete(claim, problem(refusal, call.locale, call.request[REQUEST_ID]))
-    elif refusal.kind is Kind.LIMITED:
+    elif refusal.kind is not Kind.UNAVAILABLE:
         await keys.release(claim)
 
 
@@ -183,5 +188,5 @@ def _plain(answer: Answer, headers: dict[str, str]) -> web.Response:
     return web.Response(
         status=answer.status,
         body=answer.body,
-        headers={"Content-Type": f"{answer.media_type}; charset=utf-8"} | headers,
+        headers={"Content-Type": answer.media_type} | headers,
     )

@@ -79,9 +79,11 @@ def parse(request: web.Request, raw: bytes, shape: TypeAdapter[Shape], *, option
 def parse_query(request: web.Request, shape: TypeAdapter[Shape], known: frozenset[str]) -> Shape:
     """The query as its shape. What is not known is left alone: proxies and clients add parameters of their own.
 
+    An empty parameter is one that was not given: clients send their first page's cursor so.
+
     Refuses with `invalid_request`.
     """
-    values = {name: value for name, value in request.query.items() if name in known}
+    values = {name: value for name, value in request.query.items() if name in known and value}
     try:
         return shape.validate_python(values)
     except ValidationError as error:

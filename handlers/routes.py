@@ -54,7 +54,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/.well-known/jwks.json", sessions.published_keys, _PUBLIC, JwksView, "Sessions"),
     # The holder's own data
     Route("GET", "/v1/me", holders.show_me, _HOLDER, MeView, "Me", paced=True),
-    Route("POST", "/v1/me/reveal", holders.reveal, _HOLDER, RevealedView, "Me", body=Reveal, keyed=True, paced=True,
+    Route("POST", "/v1/me/reveal", holders.reveal, _HOLDER, RevealedView, "Me", body=Reveal, keyed=True, level=2,
+          fresh=True, paced=True,
           refuses=("assurance_too_low",)),
     Route("GET", "/v1/me/access-log", holders.list_accesses, _HOLDER, AccessPage, "Me", query=PageQuery, paced=True),
     # Cards
@@ -64,7 +65,8 @@ ROUTES: Final[tuple[Route, ...]] = (
           refuses=("not_found",)),
     Route("GET", "/v1/cards/{card_id}/history", cards.show_history, _HOLDER, HistoryPage, "Cards", query=PageQuery, paced=True,
           refuses=("not_found",)),
-    Route("POST", "/v1/activations", activations.activate, _HOLDER, ActivationView, "Cards", body=ActivationRequest, keyed=True,
+    Route("POST", "/v1/activations", activations.activate, _HOLDER, ActivationView, "Cards", body=ActivationRequest,
+          keyed=True, level=2,
           refuses=("assurance_too_low", "channel_not_allowed", "guardian_required", "region_not_interconnected",
                    "card_details_mismatch", "card_not_activatable", "too_many_attempts", "not_found")),
     Route("GET", "/v1/activations/{activation_id}", activations.show_activation, _HOLDER, ActivationView, "Cards", paced=True,

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_request import BaseRequest
 
 from handlers.problems import problem
@@ -17,15 +18,6 @@ from service.errors import Refusal
 from service.locale import DEFAULT_LOCALE
 
 _log = structlog.get_logger("wire")
-
-
-async def expect(request: web.Request) -> None:
-    """Answer `Expect: 100-continue`; leave any other expectation alone, as RFC 9110 (10.1.1) allows.
-
-    aiohttp's own answer to others is a text outside the application.
-    """
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 class Connection(web.RequestHandler):
@@ -70,6 +62,18 @@ class Connection(web.RequestHandler):
         return response
 
 
+def _without_expectation(message: RawRequestMessage) -> RawRequestMessage:
+    """Leave an expectation other than 100-continue alone, as RFC 9110 (10.1.1) allows.
+
+    aiohttp would answer it by itself, outside the application, repeating what was sent.
+    """
+    if message.headers.get("Expect", "100-continue").lower() == "100-continue":
+        return message
+    headers = message.headers.copy()
+    del headers["Expect"]
+    return message._replace(headers=type(message.headers)(headers))
+
+
 class _Server(web.Server):
     """Makes our connections instead of aiohttp's."""
 
@@ -90,6 +94,11 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        server = _Server(made.request_handler, request_factory=made.request_factory, loop=made._loop, **made._kwargs)  # noqa: SLF001
+        make = made.request_factory
+
+        def request_factory(message: RawRequestMessage, *rest: Any) -> BaseRequest:  # noqa: ANN401  aiohttp's own
+            return make(_without_expectation(message), *rest)
+
+        server = _Server(made.request_handler, request_factory=request_factory, loop=made._loop, **made._kwargs)  # noqa: SLF001
         server.connection = type("Connection", (Connection,), {"__slots__": (), "head_seconds": self._head_seconds})
         return server

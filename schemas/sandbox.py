@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.numbers import Mobile
+from schemas.numbers import Recipient
 from schemas.wire import Body, Instant, View
 from service.locale import Locale
 from service.sandbox.gateways import Sent
@@ -71,7 +71,7 @@ class PersonasView(View):
 class MessageSearch(Body):
     """Whose messages to look at."""
 
-    to: Mobile
+    to: Recipient
 
 
 class MessageView(View):

@@ -18,7 +18,7 @@ from service.limits import CARD_DETAILS, Limits
 from service.locale import Locale
 from service.numbers import ResidentId
 from service.regions import Channel, Region, Regions
-from service.sessions import Session
+from service.sessions import Session, require_assurance
 from service.tokens import Tokens
 
 # A conflict means somebody changed the card between our read and our write; more than a few in a row is not chance.
@@ -96,8 +96,7 @@ class Activations:
         Refuses with `assurance_too_low`, `too_many_attempts`, `card_details_mismatch`, `not_found` (the dependant),
         `guardian_required`, `channel_not_allowed`, `region_not_interconnected`, `card_not_activatable` with `reason`.
         """
-        if session.assurance.level < 2:  # noqa: PLR2004  level 2 is the contract's word
-            raise Refusal("assurance_too_low", {"requiredAssurance": 2})
+        require_assurance(session, 2, self._clock.now())
         beneficiary = await self._beneficiary(session, details)
         card = await self._match(session, details, beneficiary)
         await self._permit(session, card, details, channel)
@@ -171,8 +170,7 @@ class Activations:
         minor = self._is_minor(card, details.id_number)
         if minor and card.holder_id == session.holder_id:
             raise Refusal("guardian_required")
-        if session.assurance.level < region.policy.required_assurance:
-            raise Refusal("assurance_too_low", {"requiredAssurance": region.policy.required_assurance})
+        require_assurance(session, region.policy.required_assurance, self._clock.now())
         category: Literal["minor", "adult"] = "minor" if minor else "adult"
         ways = [way.channel for way in region.activation_guide(category).ways]
         if channel not in ways:

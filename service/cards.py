@@ -193,7 +193,9 @@ def refusal_of(action: Action, card: Card, now: datetime) -> str | None:
     if status in row.sources:
         if card.test_batch:
             return "testCard"
-        return None if card.stage is Stage.DELIVERED else "notDelivered"
+        if card.stage is not Stage.DELIVERED:
+            return "notDelivered"
+        return "expired" if card.expires_on < now.astimezone(CHINA).date() else None
     return row.already if status is row.target else str(status)
 
 

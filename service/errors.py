@@ -140,7 +140,7 @@ class Refusal(Exception):  # noqa: N818  it is not an error of ours: a use case 
     @property
     def transient(self) -> bool:
         """Whether the same request may succeed later, so that this answer must not be kept as the answer."""
-        return self.kind in TRANSIENT
+        return self.kind in TRANSIENT or self.code == "assurance_too_low"
 
 
 def invalid(field: str, code: str, **facts: object) -> Refusal:

@@ -6,17 +6,14 @@ of insurance is the holder's own fact, never read off a number. Never here: a lo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Final, Literal, Protocol
+from datetime import date, datetime
+from typing import Literal, Protocol
 
 from service.errors import Refusal
-from service.ids import DependantId, HolderId
-from service.sessions import Session
+from service.ids import DependantId, HolderId, new_id
+from service.sessions import Session, require_assurance
 
 RevealField = Literal["name", "idNumber", "mobile"]
-
-# Revealing asks for somebody who proved who they are just now, not for whoever holds the phone an hour later.
-FRESH: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +43,7 @@ class Dependant:
 class Access:
     """One look at, or change of, a person's data."""
 
+    access_id: str
     at: datetime
     action: str
     by: str
@@ -72,8 +70,8 @@ class AccessLogStore(Protocol):
     async def record(self, holder_id: HolderId, access: Access) -> None:
         """Write one entry; returns when it is safe."""
 
-    async def entries(self, holder_id: HolderId, before: datetime | None, limit: int) -> list[Access]:
-        """Entries about a person, newest first, older than a moment."""
+    async def entries(self, holder_id: HolderId, after: tuple[datetime, str] | None, limit: int) -> list[Access]:
+        """Entries about a person, newest first, beginning after one of them, named by its moment and id."""
 
 
 class Holders:
@@ -91,17 +89,11 @@ class Holders:
         return holder
 
     async def reveal(self, session: Session, fields: Sequence[RevealField], now: datetime) -> dict[RevealField, str]:
-        """Fields in plain, written down before they are shown.
-
-        Refuses with `assurance_too_low` under level 2, or when the person was verified longer ago than FRESH.
-        """
-        if session.assurance.level < 2:  # noqa: PLR2004  level 2 is the contract's word
-            raise Refusal("assurance_too_low", {"requiredAssurance": 2})
-        if now - session.created_at > FRESH:
-            raise Refusal("assurance_too_low", {"requiredAssurance": 2, "reason": "notFresh"})
+        """Fields in plain, written down before they are shown. Refuses with `assurance_too_low`: level 2, and fresh."""
+        require_assurance(session, 2, now, fresh=True)
         holder = await self.me(session.holder_id)
         wanted = sorted(set(fields))
-        await self._log.record(holder.holder_id, Access(now, "reveal", "self", "app", ",".join(wanted)))
+        await self._log.record(holder.holder_id, Access(new_id("acc"), now, "reveal", "self", "app", ",".join(wanted)))
         values: dict[RevealField, str] = {
             "name": holder.name,
             "idNumber": holder.id_number,
@@ -110,9 +102,9 @@ class Holders:
         return {field: values[field] for field in wanted}
 
     async def access_log(
-        self, holder_id: HolderId, before: datetime | None, limit: int
-    ) -> tuple[list[Access], datetime | None]:
+        self, holder_id: HolderId, after: tuple[datetime, str] | None, limit: int
+    ) -> tuple[list[Access], tuple[datetime, str] | None]:
         """A page of who looked at my data, newest first, and where the next begins."""
-        entries = await self._log.entries(holder_id, before, limit + 1)
+        entries = await self._log.entries(holder_id, after, limit + 1)
         page = entries[:limit]
-        return page, page[-1].at if len(entries) > limit else None
+        return page, (page[-1].at, page[-1].access_id) if len(entries) > limit else None

@@ -117,9 +117,10 @@ class Identity:
     async def start(self, applicant: Applicant, address: str, locale: Locale) -> Started:
         """Begin a verification. Refuses with `rate_limited`; never says whether there is such a person."""
         await self._limits.hit_address(VERIFICATIONS_PER_ADDRESS, address)
-        await self._limits.hit(VERIFICATIONS_PER_IDENTITY, applicant.id_number)
+        # The mobile first: whoever taps twice within a minute has not used up a verification.
         if applicant.mobile is not None:
             await self._pace_sms(applicant.mobile)
+        await self._limits.hit(VERIFICATIONS_PER_IDENTITY, applicant.id_number)
         now = self._clock.now()
         holder = self._recognise(applicant, await self._holders.holder_by_number(applicant.id_number))
         verification_id = VerificationId(new_id("ver"))

@@ -122,6 +122,8 @@ class Pace:
             tries = self._tries[subject] = deque()
             if len(self._tries) > 50_000:  # noqa: PLR2004  as the docstring says
                 self._tries.popitem(last=False)
+        else:
+            self._tries.move_to_end(subject)
         while tries and tries[0] <= now - window:
             tries.popleft()
         if len(tries) >= self._limit.most:

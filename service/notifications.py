@@ -18,6 +18,8 @@ from service.locale import Locale, text
 State = Literal["due", "sending", "sent", "dead", "uncertain"]
 
 LEASE: Final = timedelta(seconds=30)
+# A provider who has not answered by then may have the message or not. Well within the lease.
+SEND_SECONDS: Final = 20.0
 # Waits after a failed try; when they are used up the message is dead.
 BACKOFF: Final = tuple(timedelta(seconds=s) for s in (2, 10, 60, 300, 1800, 3600))
 
@@ -100,16 +102,17 @@ class Notifications:
         if claimed is None:
             return False
         message, cut_off = claimed
-        if cut_off and not self._sms.deduplicates:
+        if cut_off and not message.suppressed and not self._sms.deduplicates:
             await self._store.settle(message, "uncertain", self._clock.now())
             return True
         try:
             if not message.suppressed:
                 sms = Sms(message.message_id, message.to, message.template, message.text, message.code)
-                await self._sms.send(sms)
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._sms.send(sms)
         except SendFailed:
             await self._again(message)
-        except SendUncertain:
+        except (SendUncertain, TimeoutError):
             if self._sms.deduplicates:
                 await self._again(message)
             else:

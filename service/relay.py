@@ -6,9 +6,10 @@ card.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -20,6 +21,9 @@ from service.notifications import Notice, Notifications
 
 POLL_SECONDS: Final = 1.0
 SIDE_BY_SIDE: Final = 8
+MOST_AT_ONCE: Final = 32
+# A send that is cut off is one whose fate nobody knows, so a stop waits a little.
+ENDING_SECONDS: Final = 5.0
 
 # Which happenings people hear of, and in which words.
 TEMPLATES: Final = {"activated": "card_activated"}
@@ -66,41 +70,47 @@ class Relay:
         self._wake.set()
 
     async def run(self) -> None:
-        """Work until cancelled. What fails is logged and tried again at the next turn."""
-        while True:
-            self._wake.clear()
-            try:
-                busy = await self.turn()
-            except Refusal as refusal:
-                _log.warning("relay_waits", code=refusal.code)
-                busy = False
-                await asyncio.sleep(POLL_SECONDS)
-            except Exception as error:  # noqa: BLE001  the loop must outlive whatever one message does to it
-                _log.error("relay_failed", error=type(error).__name__)
-                busy = False
-                await asyncio.sleep(POLL_SECONDS)
-            if not busy:
-                try:
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
+        """Work until cancelled; what is being sent then gets ENDING_SECONDS. What fails is logged and tried again later."""
+        senders: set[asyncio.Task[None]] = set()
+        over = asyncio.Event()
+        try:
+            while True:
+                self._wake.clear()
+                carried = await _tried(self.carry())
+                # A slow send takes a place and holds up nothing else.
+                while len(senders) < SIDE_BY_SIDE:
+                    sender = asyncio.get_running_loop().create_task(self._send_what_is_due(over))
+                    senders.add(sender)
+                    sender.add_done_callback(senders.discard)
+                if not carried:
+                    await self._rest()
+        finally:
+            over.set()
+            await _end(list(senders))
 
-    async def turn(self) -> bool:
-        """Carry what waits, then send a few messages; True when there was anything to do."""
-        happenings = await self._outbox.uncarried(SIDE_BY_SIDE * 4)
-        for happening in happenings:
-            await self._carry(happening)
-        async with asyncio.TaskGroup() as group:
-            tries = [group.create_task(self._notifications.send_next()) for _ in range(SIDE_BY_SIDE)]
-        return bool(happenings) or any(task.result() for task in tries)
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            return
 
-    async def _carry(self, happening: Happening) -> None:
+    async def carry(self) -> bool:
+        """Post some of what waits; True when anything was. A happening that fails stays, and holds up no other."""
+        happenings = await self._outbox.uncarried(MOST_AT_ONCE)
+        return any([await _tried(self._carry(happening)) for happening in happenings])
+
+    async def _carry(self, happening: Happening) -> bool:
         template = TEMPLATES.get(happening.name)
         holder = await self._holders.holder(happening.tell) if template else None
         if template and holder and holder.mobile:
             await self._notifications.post(Notice(happening.happening_id, template, holder.mobile, happening.locale, {}))
         await self._outbox.carried(happening)
+        return True
+
+    async def _send_what_is_due(self, over: asyncio.Event) -> None:
+        while not over.is_set() and await _tried(self._notifications.send_next()):
+            pass
 
     async def settled(self, seconds: float) -> None:
         """Return when nothing waits any more, or after some seconds: for those who must see what was sent."""
@@ -112,3 +122,22 @@ class Relay:
                     await asyncio.sleep(0.01)
         except TimeoutError:
             return
+
+
+async def _tried(work: Coroutine[Any, Any, bool]) -> bool:
+    """Whether there was anything to do; False when it failed, whatever that one message or happening did to it."""
+    try:
+        return await work
+    except Refusal as refusal:
+        _log.warning("relay_waits", code=refusal.code)
+    except Exception as error:  # noqa: BLE001  the loop must outlive it
+        _log.error("relay_failed", error=type(error).__name__)
+    return False
+
+
+async def _end(senders: list[asyncio.Task[None]]) -> None:
+    if senders:
+        await asyncio.wait(senders, timeout=ENDING_SECONDS)
+    for sender in senders:
+        sender.cancel()
+    await asyncio.gather(*senders, return_exceptions=True)

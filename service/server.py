@@ -18,7 +18,7 @@ from handlers.payload import LARGEST
 from handlers.routes import ADMIN_ROUTES, ROUTES
 from handlers.sandbox import SANDBOX, SANDBOX_ROUTES
 from handlers.services import SERVICES
-from handlers.wire import Runner, expect
+from handlers.wire import Runner
 from service.app import Process, StartError, running
 from service.config import Config
 from service.sandbox.sandbox import NotASandboxError
@@ -49,7 +49,7 @@ def _application(process: Process, routes: Iterable[Route]) -> web.Application:
     if process.sandbox is not None:
         app[SANDBOX] = process.sandbox
     for route in routes:
-        app.router.add_route(route.method, route.path, endpoint(route), expect_handler=expect)
+        app.router.add_route(route.method, route.path, endpoint(route))
     return app
 
 

@@ -22,6 +22,8 @@ Level = Literal[1, 2, 3]
 LEVELS: Final[dict[Method, Level]] = {"password": 1, "sms": 2, "face": 3}
 IDLE: Final = timedelta(hours=1)
 LONGEST: Final = timedelta(hours=24)
+# Some things ask for somebody who proved who they are just now, not for whoever holds the phone an hour later.
+FRESH: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,17 @@ class Session:
     expires_at: datetime
     generation: int
     ended_at: datetime | None
+
+
+def require_assurance(session: Session, level: Level, now: datetime, *, fresh: bool = False) -> None:
+    """Refuses with `assurance_too_low` and `requiredAssurance` when it is not known surely enough who this is.
+
+    `fresh`: also when the person was verified longer ago than FRESH, with reason `notFresh`.
+    """
+    if session.assurance.level < level:
+        raise Refusal("assurance_too_low", {"requiredAssurance": level})
+    if fresh and now - session.created_at > FRESH:
+        raise Refusal("assurance_too_low", {"requiredAssurance": level, "reason": "notFresh"})
 
 
 @dataclass(frozen=True, slots=True)

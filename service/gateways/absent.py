@@ -18,7 +18,7 @@ class AbsentFace:
     """No face can be verified."""
 
     async def initialize(self, verification_id: str) -> Certificate:  # noqa: ARG002  the interface's
-        raise Refusal("unavailable")
+        raise Refusal("unavailable", retry_after=60)
 
     async def passed(self, reference: str) -> bool:  # noqa: ARG002  the interface's
-        raise Refusal("unavailable")
+        raise Refusal("unavailable", retry_after=60)

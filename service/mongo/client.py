@@ -31,7 +31,7 @@ Update = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 _RETRY_AFTER: Final = 2
 # Server codes that mean "not now": not primary, shutting down, stepping down, time limit, write concern not reached.
-_PASSING: Final = frozenset({50, 64, 91, 189, 262, 10107, 11600, 11602, 13435, 13436})
+_PASSING: Final = frozenset({6, 7, 50, 64, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 
 
 class StorageError(Exception):
@@ -140,10 +140,10 @@ class Collection:
         with _WRITE:
             return bool((await self._motor.delete_one(query)).deleted_count)
 
-    async def delete_all(self) -> None:
-        """Empty the collection. Only a sandbox does that."""
+    async def delete_all(self, query: Mapping[str, Any] | None = None) -> None:
+        """Delete every match, or everything. Only a sandbox does that."""
         with _WRITE:
-            await self._motor.delete_many({})
+            await self._motor.delete_many(query or {})
 
     async def ensure_index(self, keys: Sequence[tuple[str, int]], **options: Any) -> None:  # noqa: ANN401  the driver's own
         """Make an index unless it is there."""

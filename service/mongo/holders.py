@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Final
 
 from service.holders import Access, Dependant, Holder
-from service.ids import DependantId, HolderId, new_id
+from service.ids import DependantId, HolderId
 from service.mongo.client import Database, Document
 from service.mongo.reads import Reads
 from service.vault import Vault
@@ -100,7 +100,7 @@ class MongoAccessLogStore:
     async def record(self, holder_id: HolderId, access: Access) -> None:
         await self._collection.insert(
             {
-                "_id": new_id("acc"),
+                "_id": access.access_id,
                 "holderId": holder_id,
                 "at": access.at,
                 "action": access.action,
@@ -110,7 +110,10 @@ class MongoAccessLogStore:
             }
         )
 
-    async def entries(self, holder_id: HolderId, before: datetime | None, limit: int) -> list[Access]:
-        query: Document = {"holderId": holder_id} | ({"at": {"$lt": before}} if before else {})
-        documents = await self._collection.find(query, sort=[("at", -1)], limit=limit)
-        return [Access(d["at"], d["action"], d["by"], d["channel"], d["reason"]) for d in documents]
+    async def entries(self, holder_id: HolderId, after: tuple[datetime, str] | None, limit: int) -> list[Access]:
+        query: Document = {"holderId": holder_id}
+        if after is not None:
+            at, access_id = after
+            query["$or"] = [{"at": {"$lt": at}}, {"at": at, "_id": {"$lt": access_id}}]
+        documents = await self._collection.find(query, sort=[("at", -1), ("_id", -1)], limit=limit)
+        return [Access(d["_id"], d["at"], d["action"], d["by"], d["channel"], d["reason"]) for d in documents]

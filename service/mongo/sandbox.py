@@ -7,7 +7,7 @@ number, text and code of a message are sealed. Never here: anything that a produ
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from service.mongo import cards, holders, idempotency, identity, limits, notifications
+from service.mongo import cards, holders, idempotency, identity, limits, notifications, sessions
 from service.mongo.client import Database, Document, Duplicate
 from service.mongo.keyring import is_production
 from service.sandbox.gateways import Fault, Gateway, Sent
@@ -19,18 +19,15 @@ STATE: Final = "sandbox_state"
 
 _CLOCK: Final = "clock"
 _SEEDING: Final = "seeding"
-# Everything a reset forgets. Sessions stay: the personas come back under the same ids.
-_FORGOTTEN: Final = (
-    cards.NAME,
-    holders.NAME,
-    holders.DEPENDANTS,
+# What a reset forgets whole; limits last, because a try that was under way may still be counted.
+_PASSING: Final = (
     holders.ACCESSES,
     identity.NAME,
-    limits.NAME,
     idempotency.NAME,
     notifications.NAME,
     MESSAGES,
     FAULTS,
+    limits.NAME,
 )
 
 
@@ -42,7 +39,8 @@ class MongoSandboxStore:
         self._messages = database.collection(MESSAGES)
         self._faults = database.collection(FAULTS)
         self._state = database.collection(STATE)
-        self._forgotten = [database.collection(name) for name in _FORGOTTEN]
+        self._passing = [database.collection(name) for name in _PASSING]
+        self._sessions = database.collection(sessions.NAME)
         self._vault = vault
 
     async def is_production(self) -> bool:
@@ -52,20 +50,27 @@ class MongoSandboxStore:
         await self._messages.ensure_index([("toIndex", 1), ("sentAt", -1)], name="to")
 
     async def claim_seeding(self, edition: str, now: datetime, lease: timedelta) -> bool | None:
-        free = {"_id": _SEEDING, "edition": {"$ne": edition}, "until": {"$lte": now}}
+        # Not merely a lease that ran out: a reset brings an edition without ever taking one.
+        free = {"_id": _SEEDING, "edition": {"$ne": edition}, "until": {"$not": {"$gt": now}}}
         try:
             await self._state.update(free, {"$set": {"until": now + lease}}, upsert=True)
         except Duplicate:
             return False if await self._state.find_one({"_id": _SEEDING, "edition": edition}) else None
         return True
 
-    async def seeded(self, edition: str) -> None:
+    async def seeded(self, edition: str | None) -> None:
         done: dict[str, Any] = {"$set": {"edition": edition}}
         await self._state.update({"_id": _SEEDING}, done, upsert=True)
 
-    async def empty(self) -> None:
-        for collection in self._forgotten:
+    async def forget(self, now: datetime) -> None:
+        for collection in self._passing:
             await collection.delete_all()
+        await self._sessions.delete_all({"createdAt": {"$gt": now}})
+
+    async def retain(self, holder_ids: list[str], card_ids: list[str], dependant_ids: list[str]) -> None:
+        kept = ((holders.NAME, holder_ids), (cards.NAME, card_ids), (holders.DEPENDANTS, dependant_ids))
+        for name, ids in kept:
+            await self._database.collection(name).delete_all({"_id": {"$nin": ids}})
 
     async def keep(self, sent: Sent) -> None:
         def sealed(field: str, value: str) -> bytes:

@@ -1,7 +1,8 @@
 """The sandbox: a whole service with invented people in it, whose time can be moved and whose neighbours can be made to fail.
 
-True here: a reset brings back everybody as they were, under the ids they had, so whoever is signed in stays signed in; all
-processes share one clock. Never here: anything outside a sandbox; the composition root makes this object only there.
+True here: a reset brings back everybody as they were, under the ids they had, so whoever is signed in stays signed in, but
+for those who signed in at a time that the clock has not reached again; all processes share one clock. Never here: anything
+outside a sandbox; the composition root makes this object only there.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from service.limits import Pace
 from service.passwords import Passwords
 from service.regions import Regions
 from service.relay import Relay
-from service.sandbox.gateways import Fault, FaultStore, Gateway, Sent, SentStore
+from service.sandbox.gateways import SLOW_SECONDS, Fault, FaultStore, Gateway, Sent, SentStore
 from service.sandbox.personas import Persona, cast, people
 from service.sandbox.records import card_records, dependant_records, holder_record
 from service.vault import Vault
@@ -30,7 +31,8 @@ FOLLOW_SECONDS: Final = 0.1
 # Long enough for every process to have looked at the stored clock once.
 _ALL_FOLLOW_SECONDS: Final = 0.15
 _SIDE_BY_SIDE: Final = 16
-_SETTLE_SECONDS: Final = 2.0
+# Longer than a gateway that was asked to be slow.
+_SETTLE_SECONDS: Final = SLOW_SECONDS + 1
 _SEEDING_LEASE: Final = timedelta(seconds=15)
 _MOST_MESSAGES: Final = 50
 
@@ -53,11 +55,14 @@ class SandboxStore(SentStore, FaultStore, Protocol):
     async def claim_seeding(self, edition: str, now: datetime, lease: timedelta) -> bool | None:
         """True when the caller shall put the personas there, False when this edition is, None while another does it."""
 
-    async def seeded(self, edition: str) -> None:
-        """The personas of this edition are there."""
+    async def seeded(self, edition: str | None) -> None:
+        """The personas of this edition are there; None: they are being put there, and nobody may rely on them."""
 
-    async def empty(self) -> None:
-        """Delete everything but sessions and what keeps the sandbox itself."""
+    async def forget(self, now: datetime) -> None:
+        """Delete whatever passes: tries, messages, keys, verifications, and sessions that begin in the future."""
+
+    async def retain(self, holder_ids: list[str], card_ids: list[str], dependant_ids: list[str]) -> None:
+        """Delete people, cards and links that are none of these."""
 
     async def sent_to(self, to: str, limit: int) -> list[Sent]:
         """What was sent to a mobile, newest first."""
@@ -149,7 +154,7 @@ class Sandbox:
                 await asyncio.sleep(FOLLOW_SECONDS)
 
     async def reset(self) -> datetime:
-        """Everybody as they were, nothing remembered, the clock at now. Sessions stay. The moment it was done."""
+        """Everybody as they were, nothing remembered, the clock at now. The moment it was done."""
         if await self._store.is_production():
             raise Refusal("forbidden")
         async with self._one_at_a_time:
@@ -203,21 +208,27 @@ class Sandbox:
             self._pace.forget()
 
     async def _put_back(self) -> None:
+        """Everybody in place of themselves, so that nobody is missing at any moment."""
         hashes = await self._password_hashes()
         everybody = list(people(self._personas))
         now = self._clock.now()
-        await self._store.empty()
+        holders = [holder_record(person, hashes[person.key]) for person in everybody]
+        links = dependant_records(everybody, self._regions)
+        records = [record for person in everybody for record in card_records(person, self._regions, now)]
+        await self._store.seeded(None)
+        await self._store.retain(
+            [holder.holder_id for holder in holders],
+            [record.card.card_id for record in records],
+            [link.dependant_id for link in links],
+        )
         await _side_by_side(
             [
-                *(self._holders.put(holder_record(person, hashes[person.key])) for person in everybody),
-                *(self._holders.put_dependant(link) for link in dependant_records(everybody, self._regions)),
-                *(
-                    self._cards.put(record.card, record.id_number, record.figures, record.history)
-                    for person in everybody
-                    for record in card_records(person, self._regions, now)
-                ),
+                *(self._holders.put(holder) for holder in holders),
+                *(self._holders.put_dependant(link) for link in links),
+                *(self._cards.put(r.card, r.id_number, r.figures, r.history) for r in records),
             ]
         )
+        await self._store.forget(now)
         await self._store.seeded(self._edition)
 
     async def _password_hashes(self) -> dict[str, str]:

@@ -279,3 +279,38 @@ async def test_a_thousand_retries_get_the_same_bytes(api: Api) -> None:
         replies: list[Any] = await asyncio.gather(*(client.activate(details, "thousand") for _ in range(100)))
         seen |= {(reply.status, reply.raw) for reply in replies}
     assert seen == {(first.status, first.raw)}
+
+
+async def test_an_earlier_answer_is_not_given_again_to_somebody_less_sure(api: Api) -> None:
+    strong, weak = await api.sign_in("active"), await api.sign_in("active", "password")
+    body = {"fields": ["idNumber", "name"]}
+    assert (await strong.post("/v1/me/reveal", body, key="seen")).status == 200
+    reply = await weak.post("/v1/me/reveal", body, key="seen")
+    assert (reply.status, reply.code) == (403, "assurance_too_low")
+    tokens = await api.tokens("sealed")
+    client = api.as_(tokens["accessToken"])
+    assert (await client.post("/v1/me/reveal", body, key="early")).status == 200
+    await api.advance(601)
+    refreshed = (await api.post("/v1/sessions/refresh", {"refreshToken": tokens["refreshToken"]})).json
+    stale = await api.as_(refreshed["accessToken"]).post("/v1/me/reveal", body, key="early")
+    assert (stale.status, stale.json["reason"]) == (403, "notFresh")
+
+
+@pytest.mark.parametrize(("persona", "first"), [("sealed", "password"), ("level3-region", "sms")])
+async def test_who_steps_up_goes_on_with_the_same_key(api: Api, persona: str, first: str) -> None:
+    details = await api.details(persona)
+    weak = await api.sign_in(persona, first)
+    assert (await weak.activate(details, "step-up")).code == "assurance_too_low"
+    strong = await api.sign_in(persona, "face")
+    assert (await strong.activate(details, "step-up")).json["result"] == "activated"
+
+
+async def test_an_expired_card_is_not_activated(api: Api) -> None:
+    card_id = (await api.persona("sealed"))["cards"][0]["cardId"]
+    client = await api.sign_in("sealed")
+    assert (await client.get(f"/v1/cards/{card_id}")).json["actions"][0]["allowed"] is True
+    await api.advance(3650 * 86_400)
+    client = await api.sign_in("sealed")
+    reply = await client.activate(await api.details("sealed"))
+    assert (reply.status, reply.code, reply.json["reason"]) == (409, "card_not_activatable", "expired")
+    assert (await client.get(f"/v1/cards/{card_id}")).json["actions"][0]["reason"] == "expired"

@@ -35,7 +35,11 @@ def test_without_proxies_the_header_is_nothing() -> None:
         ("6.6.6.6, 1.2.3.4, 10.9.9.9", "1.2.3.4"),
         ("10.1.1.1, 10.9.9.9", "10.1.1.1"),
         (None, "10.0.0.1"),
-        ("nonsense", "nonsense"),
+        ("nonsense", "10.0.0.1"),
+        ("1.2.3.4:5678", "1.2.3.4"),
+        ("[2001:db8:1:2::9]:443", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("::ffff:1.2.3.4", "1.2.3.4"),
     ],
 )
 def test_behind_proxies_the_nearest_that_is_none_of_ours_is_the_client(forwarded: str | None, client: str) -> None:

@@ -1,5 +1,8 @@
+import asyncio
+import base64
 import re
 
+import pytest
 from api.client import Api
 
 
@@ -79,3 +82,29 @@ async def test_regions_are_public_and_cacheable(api: Api) -> None:
     assert "public" in reply.headers["Cache-Control"]
     code = reply.json["items"][0]["code"]
     assert (await api.get(f"/v1/regions/{code}", Accept_Language="en")).json == reply.json["items"][0]
+
+
+async def test_no_access_is_lost_between_pages(api: Api) -> None:
+    client = await api.sign_in("active")
+    replies = await asyncio.gather(*(client.post("/v1/me/reveal", {"fields": ["name"]}, key="new") for _ in range(25)))
+    assert {reply.status for reply in replies} == {200}
+    whole = (await client.get("/v1/me/access-log?limit=100")).json["items"]
+    walked, cursor = [], ""
+    while True:
+        page = (await client.get(f"/v1/me/access-log?limit=2&cursor={cursor}")).json
+        walked += page["items"]
+        if not page["hasMore"]:
+            break
+        cursor = page["nextCursor"]
+    assert len(whole) == 25
+    assert walked == whole
+
+
+@pytest.mark.parametrize("place", ["-1", "99", "x", "1.5", "acc", "1.acc_x", ""])
+async def test_a_cursor_we_never_gave_is_invalid(api: Api, place: str) -> None:
+    client = await api.sign_in("active")
+    card_id = (await api.persona("active"))["cards"][0]["cardId"]
+    cursor = base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+    for path in (f"/v1/cards/{card_id}/history", "/v1/me/access-log"):
+        reply = await client.get(f"{path}?limit=&cursor={cursor}")
+        assert reply.status == (422 if place else 200), path

@@ -188,3 +188,73 @@ async def test_look_ups_of_one_person_are_sixty_a_minute(api: Api) -> None:
     assert 0 < int(limited.headers["Retry-After"]) <= 60
     await api.advance(60)
     assert (await client.get("/v1/me")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        (ENVELOPE.upper(), True),
+        (f"application/json;q=0.5, {ENVELOPE} ; q=0.9", True),
+        (f"{ENVELOPE};q=0", False),
+        (f"x{ENVELOPE}", False),
+    ],
+)
+async def test_the_envelope_is_for_those_who_take_it(api: Api, accept: str, *, wanted: bool) -> None:
+    reply = await api.send("GET", "/livez", headers={"Accept": accept}, checked=False)
+    assert ("httpStatus" in reply.json) is wanted
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("POST", "/nope", 404), ("PUT", "/v1/cards", 405), ("GET", "/livez", 200)]
+)
+async def test_a_strange_expectation_is_left_alone(api: Api, method: str, path: str, status: int) -> None:
+    reply = await api.send(method, path, headers={"Expect": "110105194912310023"}, checked=False)
+    assert reply.status == status
+    assert b"110105194912310023" not in reply.raw
+    assert reply.headers["Server"] == "yika"
+
+
+@pytest.mark.parametrize("given", ["11010519491231002X", "13800138000", "990100D1560000058EB8C6563283DC4E"])
+async def test_what_may_be_somebodys_number_is_no_request_id(api: Api, given: str) -> None:
+    assert (await api.get("/livez", X_Request_Id=given)).headers["X-Request-Id"] != given
+
+
+async def test_an_empty_parameter_is_one_that_was_not_given(api: Api) -> None:
+    assert (await api.get("/v1/pages/home?region=")).status == 200
+    client = await api.sign_in("active")
+    assert (await client.get("/v1/cards?cursor=&limit=")).status == 200
+
+
+async def test_a_replayed_problem_has_the_same_media_type(api: Api) -> None:
+    client = await api.sign_in("sealed")
+    wrong = await api.details("sealed2")
+    first, again = await client.activate(wrong, "w"), await client.activate(wrong, "w")
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert first.headers["Content-Type"] == again.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_names_are_taken_as_people_type_them(api: Api) -> None:
+    person = await api.persona("active")
+    spaced = "\u200b" + " ".join(person["name"]) + "\ufeff"
+    body = {"method": "face", "name": spaced, "idNumber": person["idNumber"]}
+    started = (await api.post(VERIFICATIONS, body)).json
+    assert (await api.post(f"{VERIFICATIONS}/{started['verificationId']}/confirm")).status == 200
+
+
+async def test_nobody_is_missing_while_the_sandbox_is_reset(api: Api) -> None:
+    client = await api.sign_in("active", "face")
+    over = False
+    seen: list[tuple[int, int]] = []
+
+    async def look() -> None:
+        while not over:
+            reply = await client.get("/v1/cards")
+            seen.append((reply.status, len(reply.json["items"]) if reply.status == 200 else 0))
+            await asyncio.sleep(0.02)
+
+    looking = [asyncio.create_task(look()) for _ in range(3)]
+    for _ in range(5):
+        await api.post("/sandbox/reset")
+    over = True
+    await asyncio.gather(*looking)
+    assert set(seen) - {(429, 0)} == {(200, 1)}
