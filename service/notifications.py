@@ -62,8 +62,8 @@ class MessageStore(Protocol):
     async def settle(self, message: Message, state: State, now: datetime, due_at: datetime | None = None) -> None:
         """Say how a try came out, if the claim is still this one."""
 
-    async def waiting(self, now: datetime) -> bool:
-        """Whether any message is due or under way."""
+    async def waiting(self, now: datetime, to: str) -> bool:
+        """Whether any message to somebody is due or under way."""
 
 
 class Notifications:
@@ -73,7 +73,7 @@ class Notifications:
         self._store = store
         self._sms = sms
         self._clock = clock
-        # Set whenever there is something new to send, so that nobody waits for the next poll.
+        # Set whenever there may be something to send, so that nobody waits for the next poll.
         self.posted = asyncio.Event()
 
     async def post(self, notice: Notice) -> None:
@@ -101,6 +101,8 @@ class Notifications:
         claimed = await self._store.claim(self._clock.now(), LEASE)
         if claimed is None:
             return False
+        # Where one was due there may be more, and this one may take long.
+        self.posted.set()
         message, cut_off = claimed
         if cut_off and not message.suppressed and not self._sms.deduplicates:
             await self._store.settle(message, "uncertain", self._clock.now())
@@ -128,6 +130,6 @@ class Notifications:
         else:
             await self._store.settle(message, "due", now, now + BACKOFF[message.attempts - 1])
 
-    async def waiting(self) -> bool:
-        """Whether any message is due or under way."""
-        return await self._store.waiting(self._clock.now())
+    async def waiting(self, to: str) -> bool:
+        """Whether any message to somebody is due or under way."""
+        return await self._store.waiting(self._clock.now(), to)

@@ -77,8 +77,8 @@ class Relay:
             while True:
                 self._wake.clear()
                 carried = await _tried(self.carry())
-                # A slow send takes a place and holds up nothing else.
-                while len(senders) < SIDE_BY_SIDE:
+                # A slow send takes a place and holds up nothing else; whoever claims a message calls for another.
+                if len(senders) < SIDE_BY_SIDE:
                     sender = asyncio.get_running_loop().create_task(self._send_what_is_due(over))
                     senders.add(sender)
                     sender.add_done_callback(senders.discard)
@@ -112,12 +112,12 @@ class Relay:
         while not over.is_set() and await _tried(self._notifications.send_next()):
             pass
 
-    async def settled(self, seconds: float) -> None:
-        """Return when nothing waits any more, or after some seconds: for those who must see what was sent."""
+    async def settled(self, to: str, seconds: float) -> None:
+        """Return when nothing to somebody waits any more, or after some seconds: for those who must see what was sent."""
         self.wake()
         try:
             async with asyncio.timeout(seconds):
-                while await self._outbox.waiting() or await self._notifications.waiting():
+                while await self._outbox.waiting() or await self._notifications.waiting(to):
                     self.wake()
                     await asyncio.sleep(0.01)
         except TimeoutError:

@@ -31,6 +31,7 @@ class MongoMessageStore:
                 {
                     "_id": message.message_id,
                     "to": sealed("to", message.to),
+                    "toIndex": self._vault.index("messageTo", message.to),
                     "template": message.template,
                     "text": sealed("text", message.text),
                     "code": sealed("code", message.code) if message.code is not None else None,
@@ -70,9 +71,10 @@ class MongoMessageStore:
             {"$set": {"state": state, "dueAt": due_at or now, "settledAt": now}},
         )
 
-    async def waiting(self, now: datetime) -> bool:
+    async def waiting(self, now: datetime, to: str) -> bool:
         under_way = {"$or": [{"state": "due", "dueAt": {"$lte": now}}, {"state": "sending"}]}
-        return await self._collection.find_one(under_way, {"_id": 1}) is not None
+        theirs = {"toIndex": self._vault.index("messageTo", to)}
+        return await self._collection.find_one(under_way | theirs, {"_id": 1}) is not None
 
     def _message(self, document: Document) -> Message:
         def opened(field: str) -> str:

@@ -193,7 +193,7 @@ class Sandbox:
 
     async def messages(self, to: str) -> list[Sent]:
         """What was sent to a mobile, newest first, with whatever was on its way when asked."""
-        await self._relay.settled(_SETTLE_SECONDS)
+        await self._relay.settled(to, _SETTLE_SECONDS)
         return await self._store.sent_to(to, _MOST_MESSAGES)
 
     async def set_fault(self, gateway: Gateway, fault: Fault, times: int) -> None:

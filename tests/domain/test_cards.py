@@ -1,0 +1,202 @@
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+
+from service.cards import (
+    AAZ502,
+    TRANSITIONS,
+    Action,
+    Bank,
+    BankStatus,
+    Card,
+    MedicalStatus,
+    Offer,
+    Pin,
+    PinState,
+    Stage,
+    Status,
+    offers,
+    refusal_of,
+)
+from service.clock import CHINA
+from service.ids import CardId, HolderId
+from service.regions import SHIPPED, Region, Regions
+
+NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+REGIONS = Regions.load_directory(SHIPPED)
+CARD = Card(
+    card_id=CardId("card_aaaaaaaaaaaaaaaaaaaaaaaa"),
+    holder_id=HolderId("hld_aaaaaaaaaaaaaaaaaaaaaaaa"),
+    region_code="990100",
+    number="A12345670",
+    identification_code="990100D1560000050123456789ABCDEF",
+    holder_name="王假安",
+    generation=3,
+    bank=Bank("B901", None, BankStatus.PENDING),
+    stage=Stage.DELIVERED,
+    test_batch=False,
+    stored_status=Status.SEALED,
+    temporary_loss_until=None,
+    activation=None,
+    stored_medical=MedicalStatus.NORMAL,
+    pin=Pin(PinState.INITIAL, 0),
+    expires_on=date(2035, 8, 31),
+    version=0,
+)
+
+
+def card(**changes: Any) -> Card:
+    return replace(CARD, **changes)
+
+
+# What the paper on the domain says of activation, cell by cell: the reason, or None where it is allowed.
+REASONS: dict[Status, str | None] = {
+    Status.SEALED: None,
+    Status.ACTIVE: "alreadyActivated",
+    Status.FORMALLY_LOST: "formallyLost",
+    Status.LOCKED: "locked",
+    Status.TEMPORARILY_LOST: "temporarilyLost",
+    Status.CANCELLED: "cancelled",
+}
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("test_batch", [False, True])
+def test_activation_is_allowed_in_one_cell_of_the_table_and_named_in_every_other(
+    status: Status, stage: Stage, *, test_batch: bool
+) -> None:
+    until = NOW + timedelta(days=1) if status is Status.TEMPORARILY_LOST else None
+    one = card(stored_status=status, stage=stage, test_batch=test_batch, temporary_loss_until=until)
+    expected = REASONS[status]
+    if status is Status.SEALED:
+        # Production comes before status, and a test batch before delivery.
+        expected = "testCard" if test_batch else None if stage is Stage.DELIVERED else "notDelivered"
+    assert refusal_of(Action.ACTIVATE, one, NOW) == expected
+    assert offers(one, NOW) == (Offer(Action.ACTIVATE, expected),)
+
+
+def test_every_reason_is_one_of_the_contract() -> None:
+    reasons = {
+        refusal_of(Action.ACTIVATE, card(stored_status=status, stage=stage, test_batch=test), NOW)
+        for status, stage, test in product(Status, Stage, (True, False))
+    }
+    contract = {"temporarilyLost", "formallyLost", "locked", "cancelled", "notDelivered", "testCard"}
+    assert reasons == contract | {None, "alreadyActivated"}
+
+
+def test_every_action_has_its_row_and_no_row_leads_back_to_where_it_begins() -> None:
+    assert set(TRANSITIONS) == set(Action)
+    for action, row in TRANSITIONS.items():
+        assert row.action is action
+        assert row.target not in row.sources
+        assert Status.CANCELLED not in row.sources
+
+
+@pytest.mark.parametrize(
+    ("left", "status", "reason"),
+    [
+        (timedelta(days=7), Status.TEMPORARILY_LOST, "temporarilyLost"),
+        (timedelta(milliseconds=1), Status.TEMPORARILY_LOST, "temporarilyLost"),
+        (timedelta(0), Status.ACTIVE, "alreadyActivated"),
+        (timedelta(days=-365), Status.ACTIVE, "alreadyActivated"),
+    ],
+)
+def test_a_temporary_loss_is_over_at_its_moment(left: timedelta, status: Status, reason: str) -> None:
+    lost = card(stored_status=Status.TEMPORARILY_LOST, temporary_loss_until=NOW + left)
+    assert lost.status(NOW) is status
+    assert refusal_of(Action.ACTIVATE, lost, NOW) == reason
+
+
+def test_a_temporary_loss_without_an_end_does_not_end() -> None:
+    assert card(stored_status=Status.TEMPORARILY_LOST).status(NOW + timedelta(days=9999)) is Status.TEMPORARILY_LOST
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.TEMPORARILY_LOST])
+def test_an_end_of_temporary_loss_says_nothing_about_another_status(status: Status) -> None:
+    assert card(stored_status=status, temporary_loss_until=NOW - timedelta(days=1)).status(NOW) is status
+
+
+def _midnight_in_china(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=CHINA).astimezone(UTC)
+
+
+@pytest.fixture
+def retiring() -> Region:
+    """A region that has announced when the second generation ends."""
+    return REGIONS.get("990400")
+
+
+def test_the_medical_account_of_a_new_card_freezes_at_midnight_of_the_cut_off_in_china(retiring: Region) -> None:
+    cut_off = retiring.policy.cut_off_of(2)
+    assert cut_off is not None
+    midnight = _midnight_in_china(cut_off)
+    assert midnight.date() < cut_off
+    moments = [midnight - timedelta(milliseconds=1), midnight, midnight + timedelta(days=4000)]
+    assert [card().medical(retiring, moment) for moment in moments] == [
+        MedicalStatus.NORMAL,
+        MedicalStatus.FROZEN,
+        MedicalStatus.FROZEN,
+    ]
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_it_freezes_also_for_who_has_not_collected_the_card(retiring: Region, stage: Stage) -> None:
+    assert card(stage=stage).medical(retiring, NOW) is MedicalStatus.FROZEN
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.SEALED])
+def test_activation_ends_it_by_itself_and_a_later_loss_does_not_bring_it_back(retiring: Region, status: Status) -> None:
+    assert card(stored_status=status).medical(retiring, NOW) is MedicalStatus.NORMAL
+
+
+@pytest.mark.parametrize("stored", [stored for stored in MedicalStatus if stored is not MedicalStatus.NORMAL])
+@pytest.mark.parametrize("status", Status)
+def test_an_account_that_is_not_normal_stays_what_it_is(retiring: Region, stored: MedicalStatus, status: Status) -> None:
+    assert card(stored_status=status, stored_medical=stored).medical(retiring, NOW) is stored
+
+
+@pytest.mark.parametrize("code", ["990100", "990200", "990500"])
+def test_nothing_freezes_where_nothing_ends_or_before_it_does(code: str) -> None:
+    assert card(region_code=code).medical(REGIONS.get(code), NOW) is MedicalStatus.NORMAL
+
+
+def test_a_card_of_the_generation_that_ends_is_not_frozen_by_its_own_end(retiring: Region) -> None:
+    assert card(generation=2).medical(retiring, NOW) is MedicalStatus.NORMAL
+
+
+def test_status_codes_are_those_of_the_standard_and_each_its_own() -> None:
+    assert AAZ502 == {
+        Status.SEALED: 0,
+        Status.ACTIVE: 1,
+        Status.FORMALLY_LOST: 2,
+        Status.LOCKED: 3,
+        Status.TEMPORARILY_LOST: 4,
+        Status.CANCELLED: 9,
+    }
+
+
+def test_words_on_the_wire_are_those_of_the_contract() -> None:
+    assert {str(status) for status in Status} == {
+        "sealed",
+        "active",
+        "formallyLost",
+        "locked",
+        "temporarilyLost",
+        "cancelled",
+    }
+    assert [str(stage) for stage in Stage] == [
+        "accepted",
+        "bankPreOpened",
+        "inProduction",
+        "shippedByProvince",
+        "receivedByCity",
+        "receivedByBank",
+        "delivered",
+    ]
+    assert {str(status) for status in BankStatus} == {"none", "pending", "active", "dormant", "closed"}
+    assert {str(status) for status in MedicalStatus} == {"unopened", "normal", "frozen", "closed"}
+    assert {str(state) for state in PinState} == {"initial", "set", "locked"}

@@ -1,0 +1,169 @@
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faults.workers import ROOT
+from typer.testing import CliRunner, Result
+
+from service.__main__ import command
+from service.keyring import Keyring, load_keyring, new_keyring, save_keyring
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "keys" / "keyring.json"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `python -m service keys …` on a data directory of its own, and checks what holds for all of them."""
+    for name in [name for name in os.environ if name.startswith("YIKA_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("YIKA_DATA_DIR", str(tmp_path / "data"))
+
+    def run(*arguments: str, status: int = 0) -> Result:
+        done = CliRunner().invoke(command, ["keys", *arguments])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        assert done.exit_code == status, done.output
+        return done
+
+    return run
+
+
+def _secrets(path: Path) -> list[str]:
+    raw = json.loads(path.read_text())
+    pems = [line for key in raw["signing"] for line in key.get("privateKey", "").splitlines()[1:-1]]
+    return [raw["root"], *(key["key"] for key in raw["field"]), *pems]
+
+
+def _ring(path: Path) -> Keyring:
+    return load_keyring(path)
+
+
+@pytest.mark.parametrize(("option", "purpose"), [((), "production"), (("--sandbox",), "sandbox")])
+def test_a_keyring_is_made_where_there_is_none(run: Run, path: Path, option: tuple[str, ...], purpose: str) -> None:
+    done = run("generate", *option)
+    assert str(path) in done.stdout.replace("\n", "")
+    assert _ring(path).purpose == purpose
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_keyring_that_is_there_is_never_overwritten(run: Run, path: Path) -> None:
+    run("generate")
+    before = path.read_bytes()
+    for option in ((), ("--sandbox",)):
+        assert "is there already; nothing was changed" in run("generate", *option, status=1).stderr.replace("\n", " ")
+    assert path.read_bytes() == before
+
+
+def test_no_command_shows_a_key(run: Run, path: Path) -> None:
+    said = run("generate").output
+    said += run("rotate").output + run("rotate", "--fields", "--lead", "0").output + run("rotate", "--lead", "0").output
+    first, _, last = _ring(path).signing_keys
+    secrets = _secrets(path)
+    said += run("list").output + run("retire", first.kid).output + run("retire", last.kid, status=1).output
+    said += run("revoke", first.kid).output + run("revoke", "s00", status=1).output + run("list").output
+    assert [secret for secret in secrets + _secrets(path) if secret in said] == []
+
+
+def _listed(run: Run) -> dict[str, tuple[str, str]]:
+    """By key: its use, and the state it is shown in."""
+    rows = [[cell.strip() for cell in line.strip("│ ").split("│")] for line in run("list").stdout.splitlines() if "│" in line]
+    return {row[0]: (row[1], row[3]) for row in rows}
+
+
+def test_the_list_says_what_each_key_does(run: Run, path: Path) -> None:
+    run("generate")
+    run("rotate", "--lead", "0")
+    time.sleep(0.01)
+    run("rotate")
+    run("rotate", "--fields")
+    old, current, coming = (key.kid for key in _ring(path).signing_keys)
+    sealer, next_sealer = (key.kid for key in _ring(path).field_keys)
+    expected = {
+        old: ("signing", "verifies"),
+        current: ("signing", "signs"),
+        coming: ("signing", "next"),
+        sealer: ("fields", "seals"),
+        next_sealer: ("fields", "next"),
+    }
+    assert _listed(run) == expected
+    run("retire", old)
+    assert _listed(run) == expected | {old: ("signing", "verifies receipts")}
+    run("revoke", old)
+    assert _listed(run) == {kid: told for kid, told in expected.items() if kid != old}
+
+
+def test_a_lead_is_kept_and_none_lies_in_the_past(run: Run, path: Path) -> None:
+    run("generate")
+    now = time.time()
+    run("rotate", "--lead", "30")
+    run("rotate", "--fields")
+    assert _ring(path).signing_keys[-1].signs_from - now == pytest.approx(30, abs=5)
+    assert _ring(path).field_keys[-1].seals_from - now == pytest.approx(90, abs=5)
+    before = path.read_bytes()
+    run("rotate", "--lead", "-1", status=2)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", ["retire", "revoke"])
+def test_the_key_that_signs_and_one_that_is_not_there_stay_as_they_are(run: Run, path: Path, verb: str) -> None:
+    run("generate")
+    before = path.read_bytes()
+    assert "rotate first" in run(verb, _ring(path).signing_keys[0].kid, status=1).stderr
+    assert "no such key" in run(verb, "s000000000000", status=1).stderr
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("rotate",), ("retire", "s0"), ("revoke", "s0")])
+def test_without_a_keyring_it_is_told_how_to_make_one(run: Run, path: Path, arguments: tuple[str, ...]) -> None:
+    assert "keys generate" in run(*arguments, status=1).stderr
+    assert not path.exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_in_words(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where a folder should be")
+    assert "cannot be written" in run("generate", status=1).stderr.replace("\n", " ")
+
+
+def test_two_changes_at_once_are_made_one_after_the_other(path: Path, tmp_path: Path) -> None:
+    """Each reads the file, adds a key and writes it: without waiting for the other one would drop the other's key."""
+    save_keyring(path, new_keyring("production"))
+    environment = os.environ | {"YIKA_DATA_DIR": str(tmp_path / "data")}
+    arguments = [sys.executable, "-m", "service", "keys", "rotate", "--fields"]
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        ring = load_keyring(path)
+        other = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(2.5)
+        save_keyring(path, ring.rotate_field(time.time()))
+    finally:
+        os.close(folder)
+    assert other.wait(20) == 0
+    assert len(load_keyring(path).field_keys) == 3
+
+
+def test_the_openapi_document_is_printed_whole_without_any_configuration() -> None:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("YIKA_")}
+    arguments = [sys.executable, "-m", "service", "openapi"]
+    done = subprocess.run(arguments, cwd=ROOT, env=bare, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    document = json.loads(done.stdout)
+    assert document["openapi"].startswith("3.1")
+    assert "/v1/activations" in document["paths"]
+
+
+def test_a_command_that_is_none_is_refused_and_help_names_them_all(run: Run) -> None:
+    run("destroy", status=2)
+    shown = CliRunner().invoke(command, ["--help"]).stdout
+    assert all(name in shown for name in ("serve", "sandbox", "migrate", "openapi", "keys"))
