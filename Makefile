@@ -9,7 +9,7 @@ PY := .venv/bin/python
 export PYTHON
 
 # No file is made here: each target is a thing to do.
-.PHONY: help run test check lint format types contracts spec lock clean distclean sandbox dev
+.PHONY: help run test soak check lint format types contracts spec lock clean distclean sandbox dev
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -24,6 +24,9 @@ run: sandbox ## The service in sandbox on 127.0.0.1:8080, with a database of its
 
 test: dev ## All tests, against a real MongoDB that they start and stop
 	@exec $(PY) -m pytest $(ARGS)
+
+soak: dev ## The races and stops again and again, some ten minutes
+	@YIKA_SOAK_ROUNDS=50 exec $(PY) -m pytest tests/faults/test_processes.py $(ARGS)
 
 check: ## All that CI checks
 	@exec bash .ci/run

@@ -25,7 +25,8 @@ from service.locale import negotiate, text
 ENVELOPE: Final = "application/vnd.yika.envelope+json"
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_NUMBER: Final = re.compile(r"[0-9]{9,}[0-9Xx]|[0-9]{6}[Dd]156[0-9A-Fa-f]+")
+# A mobile, an ID number or a card identification code, wherever it stands in a text.
+_NUMBER: Final = re.compile(r"(?<![0-9])(?:1[3-9][0-9]{9}|[0-9]{17}[0-9Xx])(?![0-9])|[0-9]{6}[Dd]156[0-9A-Fa-f]{22}")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 _SAFE: Final = {
     "Cache-Control": "no-store",
@@ -77,7 +78,7 @@ def border(metrics: Metrics, origins: frozenset[str]) -> Middleware:
 
 def is_request_id(text: str) -> bool:
     """Whether a client's request id may be taken. It ends up in logs, so what looks like a person's number may not."""
-    return _REQUEST_ID.fullmatch(text) is not None and _NUMBER.fullmatch(text) is None
+    return _REQUEST_ID.fullmatch(text) is not None and _NUMBER.search(text) is None
 
 
 def wants_envelope(accept: Iterable[str]) -> bool:

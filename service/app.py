@@ -209,10 +209,12 @@ def compose(config: Config, database: Database, passwords: Passwords, keys: Keys
     return Process(services, readiness, sandbox)
 
 
-def _background(process: Process) -> list[Coroutine[Any, Any, None]]:
+def _background(process: Process) -> dict[str, Coroutine[Any, Any, None]]:
     """What a process does besides answering; each runs until it is cancelled."""
-    works = [process.services.relay.run(), _reload(process.services.keys)]
-    return works if process.sandbox is None else [*works, _keep_sandbox(process.sandbox, process.readiness)]
+    works = {"relay": process.services.relay.run(), "keyring": _reload(process.services.keys)}
+    if process.sandbox is not None:
+        works["sandbox"] = _keep_sandbox(process.sandbox, process.readiness)
+    return works
 
 
 async def _reload(keys: Keys) -> None:
@@ -253,7 +255,9 @@ async def running(config: Config) -> AsyncIterator[Process]:
         stack.callback(passwords.close)
         database = await stack.enter_async_context(connect(config))
         process = compose(config, database, passwords, keys, vault)
-        works = [asyncio.get_running_loop().create_task(work) for work in _background(process)]
+        works = [asyncio.get_running_loop().create_task(work, name=name) for name, work in _background(process).items()]
+        for work in works:
+            work.add_done_callback(_report)
         stack.push_async_callback(_end, works)
         yield process
 
@@ -271,9 +275,13 @@ def connect(config: Config) -> Database:
         raise StartError(f"YIKA_MONGODB_URI cannot be used ({fault})") from None
 
 
+def _report(task: asyncio.Task[None]) -> None:
+    """None of them should end by itself; one that does is said at once, for the rest of the process lives on."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("background_failed", task=task.get_name(), error=type(error).__name__)
+
+
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Exception):
-            _log.error("task_failed", error=type(result).__name__)
+    await asyncio.gather(*tasks, return_exceptions=True)

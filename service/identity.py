@@ -236,6 +236,7 @@ class Identity:
             locale=verification.locale,
             values={"code": code, "minutes": int(LIFE.total_seconds() // 60)},
             suppressed=verification.holder_id is None,
+            until=verification.expires_at,
         )
         await self._notifications.post(notice)
 

@@ -26,7 +26,7 @@ BACKOFF: Final = tuple(timedelta(seconds=s) for s in (2, 10, 60, 300, 1800, 3600
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something a person should be told. `happening` names it for good; `to` is a mobile."""
+    """Something a person should be told. `happening` names it for good; `to` is a mobile; after `until` it is no use."""
 
     happening: str
     template: str
@@ -34,6 +34,7 @@ class Notice:
     locale: Locale
     values: Mapping[str, object]
     suppressed: bool = False
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Message:
     suppressed: bool
     attempts: int
     fence: int
+    until: datetime | None = None
 
 
 class MessageStore(Protocol):
@@ -88,6 +90,7 @@ class Notifications:
             suppressed=notice.suppressed,
             attempts=0,
             fence=0,
+            until=notice.until,
         )
         await self._store.add(message, self._clock.now())
         self.posted.set()
@@ -106,6 +109,9 @@ class Notifications:
         message, cut_off = claimed
         if cut_off and not message.suppressed and not self._sms.deduplicates:
             await self._store.settle(message, "uncertain", self._clock.now())
+            return True
+        if message.until is not None and message.until <= self._clock.now():
+            await self._store.settle(message, "dead", self._clock.now())
             return True
         try:
             if not message.suppressed:

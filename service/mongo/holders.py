@@ -44,7 +44,7 @@ class MongoHolderStore:
             HolderId(document["guardianId"]),
             HolderId(document["holderId"]),
             document["relationship"],
-            date.fromisoformat(document["until"]),
+            date.fromisoformat(self._vault.open(DEPENDANTS, "until", dependant_id, document["until"])),
         )
 
     async def put(self, holder: Holder) -> None:
@@ -73,7 +73,8 @@ class MongoHolderStore:
                 "guardianId": dependant.guardian_id,
                 "holderId": dependant.holder_id,
                 "relationship": dependant.relationship,
-                "until": dependant.until.isoformat(),
+                # Sealed: it is a birthday, some years on.
+                "until": self._vault.seal(DEPENDANTS, "until", dependant.dependant_id, dependant.until.isoformat()),
             }
         )
 

@@ -36,6 +36,7 @@ class MongoMessageStore:
                     "text": sealed("text", message.text),
                     "code": sealed("code", message.code) if message.code is not None else None,
                     "suppressed": message.suppressed,
+                    "until": message.until,
                     "state": "due",
                     "dueAt": now,
                     "attempts": 0,
@@ -89,4 +90,5 @@ class MongoMessageStore:
             suppressed=document["suppressed"],
             attempts=document["attempts"],
             fence=document["fence"],
+            until=document["until"],
         )

@@ -214,7 +214,9 @@ async def test_a_strange_expectation_is_left_alone(api: Api, method: str, path: 
     assert reply.headers["Server"] == "yika"
 
 
-@pytest.mark.parametrize("given", ["11010519491231002X", "13800138000", "990100D1560000058EB8C6563283DC4E"])
+@pytest.mark.parametrize(
+    "given", ["11010519491231002X", "13800138000", "990100D1560000058EB8C6563283DC4E", "req-110105194912310023-1"]
+)
 async def test_what_may_be_somebodys_number_is_no_request_id(api: Api, given: str) -> None:
     assert (await api.get("/livez", X_Request_Id=given)).headers["X-Request-Id"] != given
 

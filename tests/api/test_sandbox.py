@@ -389,3 +389,16 @@ async def test_production_keeps_nothing_that_belongs_to_a_sandbox(real: Api, con
         names = client[f"{config.mongodb_database}_production"].list_collection_names()
     assert "cards" in names
     assert [name for name in names if name.startswith("sandbox")] == []
+
+
+async def test_a_code_that_has_expired_is_not_sent_any_more(api: Api) -> None:
+    person = await api.persona("active")
+    await api.post("/sandbox/faults", {"gateway": "sms", "fault": "unavailable", "times": 1})
+    await api.start("active")
+    assert await api.messages(person["mobile"]) == []
+    await api.advance(301)
+    # Due again long ago, and no use any more.
+    await asyncio.sleep(1.5)
+    assert await api.messages(person["mobile"]) == []
+    await api.start("active")
+    assert len(await api.messages(person["mobile"])) == 1

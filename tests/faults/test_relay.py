@@ -383,22 +383,22 @@ async def test_a_provider_that_never_answers_is_given_up(
 
 
 async def test_a_stop_lets_what_is_being_sent_end_and_begins_nothing_new(post: Post) -> None:
-    sending = asyncio.Event()
-    begun = 0
+    all_busy, go_on = asyncio.Event(), asyncio.Event()
 
     async def take_a_while(_: Sms) -> None:
-        nonlocal begun
-        begun += 1
-        if begun == SIDE_BY_SIDE:
-            sending.set()
-        await asyncio.sleep(0.5)
+        if len(post.provider.offered) == SIDE_BY_SIDE:
+            all_busy.set()
+        await go_on.wait()
 
     post.provider.deduplicates = False
     post.provider.fault = take_a_while
     await _posted(post, *(f"154000000{number}" for number in range(10, 40)))
     async with _running(post.relay) as working:
-        await sending.wait()
+        await all_busy.wait()
         working.cancel()
+        await asyncio.sleep(0.1)
+        assert not working.done()
+        go_on.set()
         await asyncio.gather(working, return_exceptions=True)
     assert Counter(post.states().values()) == {"sent": SIDE_BY_SIDE, "due": 30 - SIDE_BY_SIDE}
     assert len(post.provider.sent) == SIDE_BY_SIDE
