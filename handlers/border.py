@@ -44,8 +44,8 @@ _log = structlog.get_logger("http")
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def border(metrics: Metrics, origins: frozenset[str]) -> Middleware:
-    """The one middleware."""
+def border(metrics: Metrics, origins: frozenset[str], stopping: Callable[[], bool]) -> Middleware:
+    """The one middleware. `stopping`: whether this process is about to end."""
 
     @web.middleware
     async def serve(request: web.Request, handler: Next) -> web.StreamResponse:
@@ -57,6 +57,9 @@ def border(metrics: Metrics, origins: frozenset[str]) -> Middleware:
         if isinstance(response, web.Response) and wants_envelope(request.headers.getall("Accept", ())):
             response = _envelope(request, response)
         _dress(request, response, origins)
+        if stopping():
+            # Said while it can still be heard: a client that kept the connection would send its next request into the void.
+            response.force_close()
         seconds = time.perf_counter() - started
         route = _template(request)
         code = request.get(CODE, "ok")

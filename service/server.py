@@ -44,7 +44,9 @@ def _application(process: Process, routes: Iterable[Route]) -> web.Application:
     """An aiohttp application that serves some rows of the API."""
     services = process.services
     origins = frozenset(services.config.cors_origins)
-    app = web.Application(middlewares=[border(services.metrics, origins)], client_max_size=LARGEST)
+    app = web.Application(
+        middlewares=[border(services.metrics, origins, lambda: process.readiness.stopping)], client_max_size=LARGEST
+    )
     app[SERVICES] = services
     if process.sandbox is not None:
         app[SANDBOX] = process.sandbox
