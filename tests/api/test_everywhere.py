@@ -215,10 +215,22 @@ async def test_a_strange_expectation_is_left_alone(api: Api, method: str, path: 
 
 
 @pytest.mark.parametrize(
-    "given", ["11010519491231002X", "13800138000", "990100D1560000058EB8C6563283DC4E", "req-110105194912310023-1"]
+    "given",
+    [
+        "11010519491231002X",
+        "13800138000",
+        "990100D1560000058EB8C6563283DC4E",
+        "req-110105194912310023-1",
+        "6222021234567890128",
+    ],
 )
 async def test_what_may_be_somebodys_number_is_no_request_id(api: Api, given: str) -> None:
     assert (await api.get("/livez", X_Request_Id=given)).headers["X-Request-Id"] != given
+
+
+@pytest.mark.parametrize("given", ["1763792400000", "1763792400000000", "1763792400000000000", "req-20261122-0001"])
+async def test_a_time_may_be_a_request_id(api: Api, given: str) -> None:
+    assert (await api.get("/livez", X_Request_Id=given)).headers["X-Request-Id"] == given
 
 
 async def test_an_empty_parameter_is_one_that_was_not_given(api: Api) -> None:
