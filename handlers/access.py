@@ -86,6 +86,6 @@ def _subject(text: str) -> str:
     parsed = _parsed(text)
     if parsed is None:
         return text
-    if parsed.version == 4:  # noqa: PLR2004
+    if parsed.version == 4:  # noqa: PLR2004  the protocol's own number
         return str(parsed)
     return str(parsed.ipv4_mapped or IPv6Network((parsed, 64), strict=False))

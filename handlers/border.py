@@ -133,7 +133,7 @@ def _refuse(request: web.Request, refusal: Refusal) -> web.Response:
     answer = problem(refusal, locale, request[REQUEST_ID])
     request[CODE] = refusal.code
     headers = {"Content-Type": answer.media_type, "Content-Language": locale}
-    if answer.status == 401:  # noqa: PLR2004
+    if answer.status == 401:  # noqa: PLR2004  a status reads best as its number
         told = "" if refusal.code == "unauthenticated" else ' error="invalid_token"'
         headers["WWW-Authenticate"] = f"Bearer{told}"
     if refusal.retry_after is not None:
@@ -143,13 +143,13 @@ def _refuse(request: web.Request, refusal: Refusal) -> web.Response:
 
 def _envelope(request: web.Request, response: web.Response) -> web.Response:
     """The same answer as HTTP 200, for runtimes that hide the body of anything else."""
-    if response.content_type not in {JSON, "application/problem+json"} and response.status != 304:  # noqa: PLR2004
+    if response.content_type not in {JSON, "application/problem+json"} and response.status != 304:  # noqa: PLR2004  a status reads best as its number
         return response
     content: Any = orjson.loads(response.body) if isinstance(response.body, bytes) and response.body else None
-    good = response.status < 400  # noqa: PLR2004
+    good = response.status < 400  # noqa: PLR2004  a status reads best as its number
     locale = negotiate(request.headers.get("Accept-Language"))
     if good:
-        code = "not_modified" if response.status == 304 else "ok"  # noqa: PLR2004
+        code = "not_modified" if response.status == 304 else "ok"  # noqa: PLR2004  a status reads best as its number
         message, data = text(locale, "envelope.ok"), content
     else:
         code, message = content["code"], content["detail"]

@@ -52,8 +52,8 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun")
         request_id = secrets.token_hex(16)
-        refusal = Refusal("malformed_request" if status < 500 else "internal")  # noqa: PLR2004
-        log = _log.info if status < 500 else _log.error  # noqa: PLR2004
+        refusal = Refusal("malformed_request" if status < 500 else "internal")  # noqa: PLR2004  a status reads best as its number
+        log = _log.info if status < 500 else _log.error  # noqa: PLR2004  a status reads best as its number
         log("not_served", error=type(exc).__name__, code=refusal.code, request_id=request_id)
         answer = problem(refusal, DEFAULT_LOCALE, request_id)
         headers = {"Content-Type": answer.media_type, "X-Request-Id": request_id, "Cache-Control": "no-store"}

@@ -56,7 +56,7 @@ class Vault:
 
     def open(self, collection: str, field: str, document: str, sealed: bytes) -> str:
         """Decrypt. Raises VaultError when the value is not whole or not from this place."""
-        if len(sealed) < 2 or sealed[0] != _AES_256_GCM:  # noqa: PLR2004
+        if len(sealed) < 2 or sealed[0] != _AES_256_GCM:  # noqa: PLR2004  the two bytes before the key id
             raise VaultError("unknown algorithm")
         start = 2 + sealed[1]
         place = f"{collection}\0{field}\0{document}".encode()

@@ -3,9 +3,11 @@
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from api.client import Api
+from pymongo import MongoClient
 
 from service.config import Config, read_config
 from service.keyring import new_keyring, save_keyring
@@ -58,9 +60,10 @@ async def database(config: Config) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-async def on_mongod(database: Database) -> bool:
+def on_mongod(mongodb_uri: str) -> bool:
     """Whether this is a real `mongod`, and not the other embedded server."""
-    return await database.set_name() != "secantus"
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        return bool(client.admin.command("hello").get("setName") != "secantus")
 
 
 @pytest.fixture(scope="session")

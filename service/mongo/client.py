@@ -200,12 +200,6 @@ class Database:
             hello = await self._database.command("hello")
         return "setName" in hello or hello.get("msg") == "isdbgrid"
 
-    async def set_name(self) -> str | None:
-        """The name of the replica set, if it is one."""
-        with _READ:
-            name: str | None = (await self._database.command("hello")).get("setName")
-        return name
-
     async def drop(self) -> None:
         """Drop the whole database. Only tests and sandboxes have one to drop."""
         with _WRITE:

@@ -123,7 +123,7 @@ class Inventor:
     def _stream(self, kind: str) -> Random:
         if kind not in self._streams:
             # These must come out the same again, and are no secrets.
-            self._streams[kind] = Random(f"{self._seed}\0{kind}")  # noqa: S311
+            self._streams[kind] = Random(f"{self._seed}\0{kind}")  # noqa: S311  invented people must be the same every time
         return self._streams[kind]
 
     def _unrepeated(self, kind: str, draw: Callable[[Random], str]) -> str:

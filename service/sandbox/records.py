@@ -204,7 +204,7 @@ def _figures(person: Person, printed: PersonaCard, now: datetime, *, grown_up: b
     figures: list[Figure] = []
     for account, least, most, hours, source in _ACCOUNTS:
         # The same amount for both cards of a person, and after every reset; no secret.
-        fen = Random(f"{person.key}\0{account}").randint(least, most)  # noqa: S311
+        fen = Random(f"{person.key}\0{account}").randint(least, most)  # noqa: S311  invented people must be the same every time
         status = MedicalStatus.NORMAL
         if closed and account is Account.MEDICAL:
             fen, status = 0, MedicalStatus.CLOSED

@@ -5,6 +5,8 @@ import orjson
 import pytest
 from api.client import Api
 
+from service.locale import Locale, text
+
 ENVELOPE = "application/vnd.yika.envelope+json"
 VERIFICATIONS = "/v1/identity/verifications"
 
@@ -85,12 +87,13 @@ async def test_a_request_id_and_a_trace_are_taken_when_they_are_well_formed(api:
 
 
 @pytest.mark.parametrize(
-    ("language", "title"), [("en", "Not found"), ("en-GB,zh;q=0.5", "Not found"), ("fr", "未找到"), ("", "未找到")]
+    ("language", "locale"), [("en", "en"), ("en-GB,zh;q=0.5", "en"), ("zh-TW", "zh-CN"), ("fr", "zh-CN"), ("", "zh-CN")]
 )
-async def test_problems_speak_the_callers_language(api: Api, language: str, title: str) -> None:
+async def test_problems_speak_the_callers_language(api: Api, language: str, locale: Locale) -> None:
     reply = await api.get("/v1/pages/nowhere", Accept_Language=language)
-    assert (reply.json["title"] == title) is (title == "Not found") or reply.headers["Content-Language"] == "zh-CN"
-    assert reply.headers["Content-Language"] == ("en" if title == "Not found" else "zh-CN")
+    assert reply.headers["Content-Language"] == locale
+    assert reply.json["title"] == text(locale, "problems.not_found.title")
+    assert reply.json["detail"] == text(locale, "problems.not_found.detail")
 
 
 @pytest.mark.parametrize(("path", "status"), [("/v1/me", 401), ("/v1/pages/home", 200), ("/nowhere", 404), ("/livez", 200)])
