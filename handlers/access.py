@@ -4,7 +4,8 @@ True here: a bearer token is verified, then its session is looked at, on every r
 header, a token from a query or a cookie.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from datetime import datetime
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -15,6 +16,7 @@ from handlers.services import Services
 from service.errors import Refusal
 from service.pages import VERIFY_PAGE
 from service.sessions import Session
+from service.tokens import Claims
 
 _LONGEST: Final = 4096
 
@@ -33,11 +35,10 @@ def _unauthenticated(refusal: Refusal) -> Refusal:
     return Refusal(refusal.code, {**refusal.facts, "verifyPage": VERIFY_PAGE})
 
 
-async def holder_session(request: web.Request, services: Services) -> Session:
-    """The live session of a resident.
+def bearer(request: web.BaseRequest, services: Services, now: datetime) -> Claims:
+    """What the request's token says, verified. Its session is still to be looked at.
 
-    Refuses with `unauthenticated` (no token), `token_invalid`, `token_expired` or `token_revoked`, each naming `verifyPage`;
-    with `forbidden` for somebody who is not a resident.
+    Refuses with `unauthenticated` (no token), `token_invalid` or `token_expired`, each naming `verifyPage`.
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
@@ -45,8 +46,18 @@ async def holder_session(request: web.Request, services: Services) -> Session:
     if len(token) > _LONGEST:
         raise _unauthenticated(Refusal("token_invalid"))
     try:
-        claims = services.tokens.verify(token.strip(), services.clock.now())
-        session = await services.sessions.require(claims)
+        return services.tokens.verify(token.strip(), now)
+    except Refusal as refusal:
+        raise _unauthenticated(refusal) from None
+
+
+async def live_session(looked_up: Awaitable[Session | None], claims: Claims, services: Services, now: datetime) -> Session:
+    """The resident's session, when it is alive.
+
+    Refuses with `token_revoked` or `token_expired`, each naming `verifyPage`; with `forbidden` for who is not a resident.
+    """
+    try:
+        session = services.sessions.judge(await looked_up, claims, now)
     except Refusal as refusal:
         if refusal.code.startswith("token_"):
             raise _unauthenticated(refusal) from None
@@ -56,7 +67,14 @@ async def holder_session(request: web.Request, services: Services) -> Session:
     return session
 
 
-def address(request: web.Request, proxies: Sequence[IPv4Network | IPv6Network]) -> str:
+async def holder_session(request: web.BaseRequest, services: Services) -> Session:
+    """The live session of whoever asks. Refuses like `bearer` and `live_session`."""
+    now = services.clock.now()
+    claims = bearer(request, services, now)
+    return await live_session(services.sessions.look_up(claims), claims, services, now)
+
+
+def address(request: web.BaseRequest, proxies: Sequence[IPv4Network | IPv6Network]) -> str:
     """The client's network address. X-Forwarded-For is believed only from these proxies, hop by hop from the right."""
     peer = request.transport.get_extra_info("peername") if request.transport else None
     here = str(peer[0]) if peer else ""

@@ -17,7 +17,7 @@ async def activate(call: Call[ActivationRequest]) -> ActivationView:
 
 async def show_activation(call: Call[None]) -> ActivationView:
     """One of my activations."""
-    done = await call.services.activations.activation(call.session.holder_id, call.path("activation_id"))
+    done = await call.services.activations.activation(call.holder_id, call.path("activation_id"))
     return activation_view(done, call.locale)
 
 

@@ -5,21 +5,22 @@ expected becomes a bare 500 and a log line with its type and place, not with its
 """
 
 import re
-import secrets
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import orjson
 import structlog
-from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp import HttpVersion11
 
-from handlers.endpoints import CODE, JSON, REQUEST_ID
+from handlers.answers import JSON, Response, random_hex
 from handlers.metrics import Metrics
-from handlers.problems import problem
+from handlers.problems import MEDIA_TYPE, problem
+from handlers.routing import MethodNotAllowedError, Routing
+from handlers.wire import Answering, Request
 from service.errors import Refusal
+from service.idempotency import Answer
 from service.locale import negotiate, text
 
 ENVELOPE: Final = "application/vnd.yika.envelope+json"
@@ -31,51 +32,43 @@ _NUMBER: Final = re.compile(
     r"(?<![0-9])(?:1[3-9][0-9]{9}|[0-9]{17}[0-9Xx]|[2-9][0-9]{15,18})(?![0-9])|[0-9]{6}[Dd]156[0-9A-Fa-f]{22}"
 )
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
-_SAFE: Final = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
-    "Referrer-Policy": "no-referrer",
-    "Server": "yika",
-}
 _EXPOSED: Final = "ETag, Idempotency-Replayed, Retry-After, WWW-Authenticate, X-Request-Id, traceparent"
 _ALLOWED: Final = "Accept, Accept-Language, Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Request-Id"
 _SLOW_SECONDS: Final = 1.0
 
 _log = structlog.get_logger("http")
 
-Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+def border(routing: Routing[Answering], metrics: Metrics, origins: frozenset[str], stopping: Callable[[], bool]) -> Answering:
+    """What every request comes through. `stopping`: whether this process is about to end."""
 
-def border(metrics: Metrics, origins: frozenset[str], stopping: Callable[[], bool]) -> Middleware:
-    """The one middleware. `stopping`: whether this process is about to end."""
-
-    @web.middleware
-    async def serve(request: web.Request, handler: Next) -> web.StreamResponse:
+    async def serve(request: Request) -> Response:
         started = time.perf_counter()
-        given = request.headers.get("X-Request-Id", "")
-        request[REQUEST_ID] = given if is_request_id(given) else secrets.token_hex(16)
-        with metrics.in_flight():
-            response = await _answer(request, handler, origins)
-        if isinstance(response, web.Response) and wants_envelope(request.headers.getall("Accept", ())):
+        given = request.headers.get("X-Request-Id")
+        request.request_id = given if given and is_request_id(given) else random_hex(128)
+        metrics.in_flight += 1
+        try:
+            response = await _answer(request, routing, origins)
+        finally:
+            metrics.in_flight -= 1
+        if "Accept" in request.headers and wants_envelope(request.headers.getall("Accept")):
             response = _envelope(request, response)
         _dress(request, response, origins)
         if stopping():
             # Said while it can still be heard: a client that kept the connection would send its next request into the void.
             response.force_close()
         seconds = time.perf_counter() - started
-        route = _template(request)
-        code = request.get(CODE, "ok")
-        metrics.observe(request.method, route, response.status, code, seconds)
+        code = request.code
+        metrics.observe(request.method, request.route, response.status, code, seconds)
         if code != "ok" or request.method != "GET" or seconds > _SLOW_SECONDS:
             _log.info(
                 "request",
                 method=request.method,
-                route=route,
+                route=request.route,
                 status=response.status,
                 code=code,
                 ms=round(seconds * 1000, 1),
-                request_id=request[REQUEST_ID],
+                request_id=request.request_id,
             )
         return response
 
@@ -99,21 +92,20 @@ def wants_envelope(accept: Iterable[str]) -> bool:
     return False
 
 
-async def _answer(request: web.Request, handler: Next, origins: frozenset[str]) -> web.StreamResponse:  # noqa: PLR0911  one way out each
+async def _answer(request: Request, routing: Routing[Answering], origins: frozenset[str]) -> Response:
     try:
         if request.method == "OPTIONS" and request.headers.get("Origin") in origins:
-            return web.Response(body=b"{}", headers={"Content-Type": JSON})
-        return await handler(request)
+            return Response(Answer(200, JSON, b"{}"))
+        target, request.route, request.parts = routing.find(request.method, request.rel_url.raw_path)
+        if "Expect" in request.headers:
+            await _continue(request)
+        return await target(request)
     except Refusal as refusal:
         return _refuse(request, refusal)
-    except web.HTTPMethodNotAllowed as error:
+    except MethodNotAllowedError as error:
         response = _refuse(request, Refusal("method_not_allowed"))
-        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        response.headers["Allow"] = ", ".join(error.allowed)
         return response
-    except web.HTTPRequestEntityTooLarge:
-        return _refuse(request, Refusal("payload_too_large"))
-    except web.HTTPNotFound:
-        return _refuse(request, Refusal("not_found"))
     except TimeoutError:
         # A read that took too long did nothing; of anything else nobody knows what it did.
         return _refuse(request, Refusal("unavailable" if request.method == "GET" else "outcome_unknown", retry_after=2))
@@ -122,30 +114,36 @@ async def _answer(request: web.Request, handler: Next, origins: frozenset[str]) 
             "unexpected",
             error=type(error).__name__,
             at=[f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)[-6:]],
-            route=_template(request),
-            request_id=request[REQUEST_ID],
+            route=request.route,
+            request_id=request.request_id,
         )
         return _refuse(request, Refusal("internal"))
 
 
-def _refuse(request: web.Request, refusal: Refusal) -> web.Response:
+async def _continue(request: Request) -> None:
+    """Tell a client that waits for it that its body is welcome (RFC 9110, 10.1.1)."""
+    if request.version >= HttpVersion11 and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _refuse(request: Request, refusal: Refusal) -> Response:
     locale = negotiate(request.headers.get("Accept-Language"))
-    answer = problem(refusal, locale, request[REQUEST_ID])
-    request[CODE] = refusal.code
-    headers = {"Content-Type": answer.media_type, "Content-Language": locale}
+    answer = problem(refusal, locale, request.request_id)
+    request.code = refusal.code
+    headers: dict[str, str] = {"Content-Language": locale}
     if answer.status == 401:  # noqa: PLR2004  a status reads best as its number
         told = "" if refusal.code == "unauthenticated" else ' error="invalid_token"'
         headers["WWW-Authenticate"] = f"Bearer{told}"
     if refusal.retry_after is not None:
         headers["Retry-After"] = str(refusal.retry_after)
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
+    return Response(answer, headers)
 
 
-def _envelope(request: web.Request, response: web.Response) -> web.Response:
+def _envelope(request: Request, response: Response) -> Response:
     """The same answer as HTTP 200, for runtimes that hide the body of anything else."""
-    if response.content_type not in {JSON, "application/problem+json"} and response.status != 304:  # noqa: PLR2004  a status reads best as its number
+    if response.media_type not in {JSON, MEDIA_TYPE} and response.status != 304:  # noqa: PLR2004  a status reads best as its number
         return response
-    content: Any = orjson.loads(response.body) if isinstance(response.body, bytes) and response.body else None
+    content: Any = orjson.loads(response.body) if response.body else None
     good = response.status < 400  # noqa: PLR2004  a status reads best as its number
     locale = negotiate(request.headers.get("Accept-Language"))
     if good:
@@ -161,23 +159,21 @@ def _envelope(request: web.Request, response: web.Response) -> web.Response:
         "message": message,
         "data": data,
         "httpStatus": response.status,
-        "requestId": request[REQUEST_ID],
+        "requestId": request.request_id,
     }
-    kept = {name: value for name, value in response.headers.items() if name not in {"Content-Type", "Content-Length"}}
-    return web.Response(status=200, body=orjson.dumps(wrapped), headers=kept | {"Content-Type": ENVELOPE})
+    return Response(Answer(200, ENVELOPE, orjson.dumps(wrapped)), response.headers)
 
 
-def _dress(request: web.Request, response: web.StreamResponse, origins: frozenset[str]) -> None:
+def _dress(request: Request, response: Response, origins: frozenset[str]) -> None:
     headers = response.headers
-    for name, value in _SAFE.items():
-        headers.setdefault(name, value)
-    headers["X-Request-Id"] = request[REQUEST_ID]
-    trace = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
-    trace_id, flags = (trace[1], trace[2]) if trace else (secrets.token_hex(16), "00")
-    headers["traceparent"] = f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
+    headers["X-Request-Id"] = request.request_id
+    given = request.headers.get("traceparent")
+    trace = _TRACEPARENT.fullmatch(given) if given else None
+    trace_id, flags = (trace[1], trace[2]) if trace else (random_hex(128), "00")
+    headers["traceparent"] = f"00-{trace_id}-{random_hex(64)}-{flags}"
     origin = request.headers.get("Origin")
     if origins:
-        headers.add("Vary", "Origin")
+        headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
     if origin in origins and origin is not None:
         headers["Access-Control-Allow-Origin"] = origin
         headers["Access-Control-Expose-Headers"] = _EXPOSED
@@ -185,9 +181,3 @@ def _dress(request: web.Request, response: web.StreamResponse, origins: frozense
             headers["Access-Control-Allow-Methods"] = "GET, POST"
             headers["Access-Control-Allow-Headers"] = _ALLOWED
             headers["Access-Control-Max-Age"] = "600"
-
-
-def _template(request: web.Request) -> str:
-    """The path as the API names it: one that was really asked may hold anything."""
-    resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "unknown"

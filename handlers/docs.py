@@ -12,8 +12,9 @@ from typing import Any, Final
 import orjson
 
 from handlers.access import Access
+from handlers.answers import JSON
 from handlers.docs_page import STYLE, docs_page
-from handlers.endpoints import JSON, Call, Reply, Route
+from handlers.endpoints import Call, Reply, Route
 from handlers.etags import etag_of, is_known
 from handlers.openapi import openapi
 from handlers.openapi_parts import HTML, Json

@@ -16,8 +16,8 @@ from typing import Final
 
 import orjson
 
+from handlers.answers import JSON
 from handlers.border import ENVELOPE
-from handlers.endpoints import JSON
 from handlers.openapi_parts import Json
 from handlers.problems import MEDIA_TYPE, status_of
 from service.errors import KINDS, Code

@@ -4,51 +4,61 @@ True here: the order in which a request is judged is the same for every route: w
 case. A keyed request gives its first answer again, whatever it was, unless nothing had happened.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final, Generic, Literal, TypeVar
 
-from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
 from handlers import payload
-from handlers.access import Access, address, holder_session
+from handlers.access import Access, address, bearer, holder_session, live_session
+from handlers.answers import JSON, Response
 from handlers.problems import problem
-from handlers.services import SERVICES, Services
+from handlers.services import Services
+from handlers.wire import Answering, Request
 from schemas.wire import EmptyBody, View
 from service.errors import Code, Kind, Refusal, invalid
 from service.idempotency import Answer, Claim
+from service.ids import HolderId
 from service.locale import Locale, negotiate
 from service.sessions import Level, Session, require_assurance
 
-REQUEST_ID: Final = web.RequestKey("request_id", str)
-CODE: Final = web.RequestKey("code", str)
 REPLAYED: Final = "Idempotency-Replayed"
-JSON: Final = "application/json"
 _LONGEST_KEY: Final = 255
+_NOBODY: Final = HolderId("")
 
 BodyT = TypeVar("BodyT")
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[BodyT]):
-    """A request that has been let in: everything a handler needs, parsed once."""
+    """A request that has been let in: everything a handler needs, parsed once.
+
+    `now`: the moment when it was; whoever answers from it is of one time. `holder_id`: whose session it is, or nothing.
+    `mark`: names a keyed request.
+    """
 
     services: Services
-    request: web.Request
+    request: Request
     body: BodyT
     query: Any
+    now: datetime
+    holder_id: HolderId
     caller: Session | None
-    locale: Locale
-    mark: bytes
+    mark: bytes = b""
 
     @property
     def session(self) -> Session:
-        """The caller's session; only routes for residents ask."""
+        """The caller's session; only routes for residents ask, and none that is read beside its session."""
         if self.caller is None:
-            raise AssertionError("a public route has no session")
+            raise AssertionError("this route is answered without a session")
         return self.caller
+
+    @property
+    def locale(self) -> Locale:
+        """The language of the answer."""
+        return negotiate(self.request.headers.get("Accept-Language"))
 
     @property
     def address(self) -> str:
@@ -57,7 +67,7 @@ class Call(Generic[BodyT]):
 
     def path(self, name: str) -> str:
         """A part of the path."""
-        return self.request.match_info[name]
+        return self.request.parts[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +88,10 @@ class Route:
     """A row of the API: what is asked, who may, and every way it can be answered.
 
     `refuses`: the codes of this route's own; those that follow from access, body and key are added where they are needed.
-    `paced`: counts as a look-up of the holder. `keyed`: needs an Idempotency-Key. `level`, `fresh`: how surely it must be
-    known who asks; judged before the key, so that an earlier answer is not given again to somebody less sure.
+    `paced`: counts as a look-up of the holder. `beside`: only reads, and only what is `holder_id`'s, so it may read side by
+    side with the session; it is answered only when the session is good. `keyed`: needs an Idempotency-Key. `level`, `fresh`:
+    how surely it must be known who asks; judged before the key, so that an earlier answer is not given again to somebody
+    less sure.
     """
 
     method: Literal["GET", "POST"]
@@ -95,63 +107,90 @@ class Route:
     level: Level = 1
     fresh: bool = False
     paced: bool = False
+    beside: bool = False
     cached: bool = False
     refuses: tuple[Code, ...] = ()
 
 
-def endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """The aiohttp handler of a route."""
+def endpoint(route: Route, services: Services) -> Answering:
+    """What answers the requests of a route. Raises ValueError for a row whose words exclude each other."""
+    if route.beside and (
+        route.method != "GET" or route.access is not Access.HOLDER or route.keyed or route.fresh or route.level > 1
+    ):
+        raise ValueError(f"{route.path} may not be read beside its session")
     body_shape: TypeAdapter[Any] = TypeAdapter(route.body)
     query_shape: TypeAdapter[Any] | None = TypeAdapter(route.query) if route.query else None
     query_names = frozenset(f.alias or name for name, f in (route.query.model_fields if route.query else {}).items())
     optional = route.body is EmptyBody
 
-    async def serve(request: web.Request) -> web.StreamResponse:
-        services = request.app[SERVICES]
-        clock = asyncio.get_running_loop().time
-        seconds = services.config.request_seconds
-        async with asyncio.timeout(seconds) as deadline:
-            caller = await holder_session(request, services) if route.access is Access.HOLDER else None
-            if caller is not None:
-                require_assurance(caller, route.level, services.clock.now(), fresh=route.fresh)
-                if route.paced:
-                    services.queries.hit(caller.holder_id)
+    async def serve(request: Request) -> Response:
+        if route.beside:
+            with services.deadlines():
+                return await _beside(request)
+        with services.deadlines():
+            caller = await _admit(request, services, route)
             key = _key(request) if route.keyed else ""
-            raw = b""
-            body: Any = None
-            if route.method == "POST":
-                # A slow body has a deadline of its own, and what comes after it a full one.
-                deadline.reschedule(None)
-                raw = await payload.read(request, services.config.body_seconds)
-                deadline.reschedule(clock() + seconds)
-                body = payload.parse(request, raw, body_shape, optional=optional)
+        # A slow body has a deadline of its own, and what comes after it a full one.
+        raw = await payload.read(request, services.config.body_seconds) if route.method == "POST" else b""
+        with services.deadlines():
+            body = payload.parse(request, raw, body_shape, optional=optional) if route.method == "POST" else None
             query = payload.parse_query(request, query_shape, query_names) if query_shape else None
-            locale = negotiate(request.headers.get("Accept-Language"))
-            call = Call(services, request, body, query, caller, locale, b"")
+            holder_id = caller.holder_id if caller else _NOBODY
+            call = Call(services, request, body, query, services.clock.now(), holder_id, caller)
             if caller is None or not route.keyed:
                 return _respond(await route.handler(call), route.status)
             asked = b"\0".join((route.method.encode(), request.path.encode(), payload.canonical(raw)))
             return await _once(call, route, key, asked)
 
+    async def _beside(request: Request) -> Response:
+        now = services.clock.now()
+        claims = bearer(request, services, now)
+        looked_up = services.sessions.look_up(claims)
+        answer: View | Reply | None = None
+        refusal: Refusal | None = None
+        try:
+            query = payload.parse_query(request, query_shape, query_names) if query_shape else None
+            answer = await route.handler(Call(services, request, None, query, now, HolderId(claims.subject), None))
+        except Refusal as refused:
+            refusal = refused
+        # Whatever came of it, who asks is judged first.
+        session = await live_session(looked_up, claims, services, now)
+        if route.paced:
+            services.queries.hit(session.holder_id, now)
+        if answer is None:
+            raise refusal or AssertionError("a handler answers or refuses")
+        return _respond(answer, route.status)
+
     return serve
 
 
-async def _once(call: Call[Any], route: Route, key: str, asked: bytes) -> web.StreamResponse:
+async def _admit(request: Request, services: Services, route: Route) -> Session | None:
+    """The caller's session, where the route asks for one; it is sure enough, and not too often there."""
+    if route.access is not Access.HOLDER:
+        return None
+    caller = await holder_session(request, services)
+    now = services.clock.now()
+    require_assurance(caller, route.level, now, fresh=route.fresh)
+    if route.paced:
+        services.queries.hit(caller.holder_id, now)
+    return caller
+
+
+async def _once(call: Call[Any], route: Route, key: str, asked: bytes) -> Response:
     """Answer a keyed request: now, or as the first time."""
     keys = call.services.idempotency
-    claim = await keys.claim(call.session.holder_id, key, asked)
+    claim = await keys.claim(call.holder_id, key, asked)
     if isinstance(claim, Answer):
         if claim.status >= 400:  # noqa: PLR2004  a problem, not an answer
-            call.request[CODE] = "replayed"
-        return _plain(claim, {REPLAYED: "true"})
-    call = Call(call.services, call.request, call.body, call.query, call.caller, call.locale, keys.request_mark(claim))
+            call.request.code = "replayed"
+        return Response(claim, {REPLAYED: "true"})
+    call = replace(call, mark=keys.request_mark(claim))
     try:
         response = _respond(await route.handler(call), route.status)
     except Refusal as refusal:
         await _settle(call, claim, refusal)
         raise
-    body = response.body
-    await keys.complete(claim, Answer(response.status, JSON, body if isinstance(body, bytes) else b"{}"))
+    await keys.complete(claim, Answer(response.status, JSON, response.body))
     return response
 
 
@@ -159,12 +198,12 @@ async def _settle(call: Call[Any], claim: Claim, refusal: Refusal) -> None:
     """Keep a refusal as the answer; free the key after one that says try again; leave the lease where nobody knows."""
     keys = call.services.idempotency
     if not refusal.transient:
-        await keys.complete(claim, problem(refusal, call.locale, call.request[REQUEST_ID]))
+        await keys.complete(claim, problem(refusal, call.locale, call.request.request_id))
     elif refusal.kind is not Kind.UNAVAILABLE:
         await keys.release(claim)
 
 
-def _key(request: web.Request) -> str:
+def _key(request: Request) -> str:
     key = request.headers.get("Idempotency-Key")
     if not key:
         raise Refusal("idempotency_key_missing")
@@ -173,20 +212,13 @@ def _key(request: web.Request) -> str:
     return key
 
 
-def _respond(result: View | Reply, status: int) -> web.Response:
-    if isinstance(result, View):
-        return _plain(Answer(status, JSON, _bytes(result)), {})
-    body = _bytes(result.body) if isinstance(result.body, View) else result.body
-    return _plain(Answer(result.status, result.media_type, body), result.headers)
+def _respond(result: View | Reply, status: int) -> Response:
+    # Asked this way round because a View's class is an abstract one to Python, and asking for such takes its time.
+    if isinstance(result, Reply):
+        body = result.body if isinstance(result.body, bytes) else _bytes(result.body)
+        return Response(Answer(result.status, result.media_type, body), result.headers)
+    return Response(Answer(status, JSON, _bytes(result)))
 
 
 def _bytes(view: View) -> bytes:
     return view.__pydantic_serializer__.to_json(view)
-
-
-def _plain(answer: Answer, headers: dict[str, str]) -> web.Response:
-    return web.Response(
-        status=answer.status,
-        body=answer.body,
-        headers={"Content-Type": answer.media_type} | headers,
-    )

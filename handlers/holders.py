@@ -15,22 +15,20 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 async def show_me(call: Call[None]) -> MeView:
     """Who I am, masked."""
-    holder = await call.services.holders.me(call.session.holder_id)
+    holder = await call.services.holders.me(call.holder_id)
     region = call.services.regions.get(holder.region_code)
     return me_view(holder, region.name(call.locale), call.session)
 
 
 async def reveal(call: Call[Reveal]) -> RevealedView:
     """Show me some of my own data in plain. Written down before it is shown."""
-    values = await call.services.holders.reveal(call.session, call.body.fields, call.services.clock.now())
+    values = await call.services.holders.reveal(call.session, call.body.fields, call.now)
     return revealed_view(values)
 
 
 async def list_accesses(call: Call[None]) -> AccessPage:
     """Who looked at my data, newest first."""
-    entries, following = await call.services.holders.access_log(
-        call.session.holder_id, _place(call.query.cursor), call.query.limit
-    )
+    entries, following = await call.services.holders.access_log(call.holder_id, _place(call.query.cursor), call.query.limit)
     text = f"{(following[0] - _EPOCH) // _MILLISECOND}.{following[1]}" if following else None
     return AccessPage(items=[access_view(entry) for entry in entries], next_cursor=cursor(text), has_more=following is not None)
 

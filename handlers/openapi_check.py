@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from handlers.answers import JSON
 from handlers.border import ENVELOPE
-from handlers.endpoints import JSON
 from handlers.openapi_parts import Json
 from handlers.problems import MEDIA_TYPE
 from service.errors import KINDS

@@ -7,8 +7,9 @@ about a single operation; that is read from its row and its schemas.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from handlers.answers import JSON
 from handlers.border import ENVELOPE
-from handlers.endpoints import JSON, REPLAYED
+from handlers.endpoints import REPLAYED
 from handlers.problems import MEDIA_TYPE
 from service.errors import Code
 from service.locale import DEFAULT_LOCALE

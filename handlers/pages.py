@@ -32,18 +32,17 @@ async def show_page(call: Call[None]) -> Reply:
 async def _panel(call: Call[None], session: Session) -> PanelView:
     """The balances of the newest card: of two generations that is the one to activate."""
     services = call.services
-    services.queries.hit(session.holder_id)
-    now = services.clock.now()
+    services.queries.hit(session.holder_id, call.now)
     cards, _ = await services.cards.list_mine(session.holder_id, None, 100)
     if not cards:
-        return PanelView(card_id=None, as_of=now, items=[], card_number_masked=None, status=None)
+        return PanelView(card_id=None, as_of=call.now, items=[], card_number_masked=None, status=None)
     newest = max(cards, key=lambda card: (card.generation, card.card_id))
     balance = await services.balances.of_card(session.holder_id, newest.card_id)
-    view = balance_view(balance, services.regions.get(newest.region_code), now)
+    view = balance_view(balance, services.regions.get(newest.region_code), call.now)
     return PanelView(
         card_id=view.card_id,
         as_of=view.as_of,
         items=view.items,
         card_number_masked=mask_card_number(newest.number),
-        status=newest.status(now),
+        status=newest.status(call.now),
     )

@@ -40,7 +40,7 @@ _CODES: Final[Mapping[str, str]] = {
 }
 
 
-async def read(request: web.Request, seconds: float) -> bytes:
+async def read(request: web.BaseRequest, seconds: float) -> bytes:
     """The whole body.
 
     Refuses with `payload_too_large`, `unsupported_media_type` (compressed), `request_timeout`, or `malformed_request`.
@@ -61,7 +61,7 @@ async def read(request: web.Request, seconds: float) -> bytes:
         raise Refusal("malformed_request") from None
 
 
-def parse(request: web.Request, raw: bytes, shape: TypeAdapter[Shape], *, optional: bool) -> Shape:
+def parse(request: web.BaseRequest, raw: bytes, shape: TypeAdapter[Shape], *, optional: bool) -> Shape:
     """The body as its shape; no body is `{}` where nothing is required.
 
     Refuses with `unsupported_media_type`, `malformed_json` or `invalid_request`.
@@ -76,7 +76,7 @@ def parse(request: web.Request, raw: bytes, shape: TypeAdapter[Shape], *, option
         raise _refusal(error) from None
 
 
-def parse_query(request: web.Request, shape: TypeAdapter[Shape], known: frozenset[str]) -> Shape:
+def parse_query(request: web.BaseRequest, shape: TypeAdapter[Shape], known: frozenset[str]) -> Shape:
     """The query as its shape. What is not known is left alone: proxies and clients add parameters of their own.
 
     An empty parameter is one that was not given: clients send their first page's cursor so.

@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from aiohttp import web
-
 from handlers.access import Access
 from handlers.endpoints import Call, Route
 from schemas.sandbox import (
@@ -24,34 +22,32 @@ from service.errors import Refusal
 from service.ids import is_id
 from service.locale import Bilingual
 from service.sandbox.gateways import REFERENCE
-from service.sandbox.sandbox import Sandbox
 
-SANDBOX: Final = web.AppKey("sandbox", Sandbox)
 _FACE_IS_RIGHT: Final = Bilingual(zh="人脸核验通过，请返回并确认。", en="Your face was verified. Go back and confirm.")
 
 
 async def list_personas(call: Call[None]) -> PersonasView:
     """Everybody who lives here, with all that is needed to play them."""
-    personas = call.request.app[SANDBOX].personas()
+    personas = call.services.sandbox().personas()
     return PersonasView(items=[persona_view(persona, call.locale) for persona in personas])
 
 
 async def search_messages(call: Call[MessageSearch]) -> MessagesView:
     """What was sent to a mobile, newest first, with whatever was on its way."""
-    sent = await call.request.app[SANDBOX].messages(call.body.to)
+    sent = await call.services.sandbox().messages(call.body.to)
     return MessagesView(items=[message_view(message) for message in sent])
 
 
 async def advance_clock(call: Call[ClockAdvance]) -> ClockView:
     """Move the service's time forward: codes expire, a temporary loss ends."""
-    sandbox = call.request.app[SANDBOX]
+    sandbox = call.services.sandbox()
     now = await sandbox.advance(call.body.advance_seconds)
     return ClockView(now=now, offset_seconds=int(sandbox.ahead.total_seconds()))
 
 
 async def reset(call: Call[EmptyBody]) -> ResetView:
     """Bring everybody back as they were. Who is signed in stays signed in."""
-    sandbox = call.request.app[SANDBOX]
+    sandbox = call.services.sandbox()
     now = await sandbox.reset()
     return ResetView(now=now, personas=len(sandbox.personas()))
 
@@ -59,7 +55,7 @@ async def reset(call: Call[EmptyBody]) -> ResetView:
 async def set_fault(call: Call[FaultRequest]) -> FaultView:
     """Let another system fail at its next calls."""
     asked = call.body
-    await call.request.app[SANDBOX].set_fault(asked.gateway, asked.fault, asked.times)
+    await call.services.sandbox().set_fault(asked.gateway, asked.fault, asked.times)
     return FaultView(gateway=asked.gateway, fault=asked.fault, times=asked.times)
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from aiohttp import web
-
+from handlers.deadlines import Deadlines
 from handlers.metrics import Metrics
 from service.activations import Activations
 from service.balances import Balances
@@ -19,13 +18,17 @@ from service.limits import Pace
 from service.pages import Pages
 from service.regions import Regions
 from service.relay import Relay
+from service.sandbox.sandbox import Sandbox
 from service.sessions import Sessions
 from service.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Every use case there is. `ready` refuses while this process should get no traffic."""
+    """Every use case there is. `ready` refuses while this process should get no traffic.
+
+    `sandbox`: the sandbox; only routes that exist in one ask.
+    """
 
     config: Config
     clock: Clock
@@ -43,7 +46,6 @@ class Services:
     queries: Pace
     relay: Relay
     metrics: Metrics
+    deadlines: Deadlines
     ready: Callable[[], Awaitable[None]]
-
-
-SERVICES = web.AppKey("services", Services)
+    sandbox: Callable[[], Sandbox]

@@ -20,16 +20,14 @@ async def logout(call: Call[EmptyBody]) -> Empty:
 
 async def list_sessions(call: Call[None]) -> SessionPage:
     """My sessions that are alive."""
-    sessions, following = await call.services.sessions.list_mine(
-        call.session.holder_id, place(call.query.cursor), call.query.limit
-    )
+    sessions, following = await call.services.sessions.list_mine(call.holder_id, place(call.query.cursor), call.query.limit)
     items = [session_view(session, call.session.session_id) for session in sessions]
     return SessionPage(items=items, next_cursor=cursor(following), has_more=following is not None)
 
 
 async def revoke_session(call: Call[EmptyBody]) -> Empty:
     """End one of my sessions, everywhere at once."""
-    await call.services.sessions.revoke(call.session.holder_id, call.path("session_id"))
+    await call.services.sessions.revoke(call.holder_id, call.path("session_id"))
     return Empty()
 
 

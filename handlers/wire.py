@@ -5,7 +5,7 @@ whole head in time is cut. Never here: a log line with what was sent.
 """
 
 import asyncio
-import secrets
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -13,11 +13,32 @@ from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_request import BaseRequest
 
+from handlers.answers import Response, random_hex
 from handlers.problems import problem
+from handlers.routing import UNKNOWN
 from service.errors import Refusal
 from service.locale import DEFAULT_LOCALE
 
 _log = structlog.get_logger("wire")
+
+
+class Request(web.BaseRequest):
+    """A request.
+
+    `route`: the path as the API names it; `parts`: what stands in the places of its names; `code`: the answer's.
+    """
+
+    __slots__ = ("code", "parts", "request_id", "route")
+
+    def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401  aiohttp's own
+        super().__init__(*given, **named)
+        self.request_id = ""
+        self.route = UNKNOWN
+        self.parts: Mapping[str, str] = {}
+        self.code = "ok"
+
+
+Answering = Callable[[Request], Awaitable[Response]]
 
 
 class Connection(web.RequestHandler):
@@ -51,15 +72,14 @@ class Connection(web.RequestHandler):
         """The answer to what is no request, or to a failure outside the application. aiohttp would answer as text."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun")
-        request_id = secrets.token_hex(16)
+        request_id = random_hex(128)
         refusal = Refusal("malformed_request" if status < 500 else "internal")  # noqa: PLR2004  a status reads best as its number
         log = _log.info if status < 500 else _log.error  # noqa: PLR2004  a status reads best as its number
         log("not_served", error=type(exc).__name__, code=refusal.code, request_id=request_id)
         answer = problem(refusal, DEFAULT_LOCALE, request_id)
-        headers = {"Content-Type": answer.media_type, "X-Request-Id": request_id, "Cache-Control": "no-store"}
-        response = web.Response(status=answer.status, body=answer.body, headers=headers | {"Server": "yika"})
+        response = Response(answer, {"X-Request-Id": request_id})
         response.force_close()
-        return response
+        return response  # type: ignore[return-value]  # all that aiohttp asks of a response
 
 
 def _without_expectation(message: RawRequestMessage) -> RawRequestMessage:
@@ -83,22 +103,25 @@ class _Server(web.Server):
         return self.connection(self, loop=self._loop, **self._kwargs)
 
 
-class Runner(web.AppRunner):
-    """aiohttp's runner with our connections. `head_seconds`: deadline for the first head of a connection."""
+class Runner(web.ServerRunner):
+    """aiohttp's runner of a low-level server, with our requests and connections.
 
-    __slots__ = ("_head_seconds",)
+    `answer`: what becomes of a request. `head_seconds`: deadline for the first head of a connection.
+    """
 
-    def __init__(self, app: web.Application, *, head_seconds: float, **kwargs: Any) -> None:  # noqa: ANN401  aiohttp's own
-        super().__init__(app, access_log=None, auto_decompress=False, **kwargs)
-        self._head_seconds = head_seconds
+    __slots__ = ()
 
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        make = made.request_factory
+    def __init__(self, answer: Answering, *, largest: int, head_seconds: float, shutdown_timeout: float) -> None:
+        loop = asyncio.get_running_loop()
 
         def request_factory(message: RawRequestMessage, *rest: Any) -> BaseRequest:  # noqa: ANN401  aiohttp's own
-            return make(_without_expectation(message), *rest)
+            return Request(_without_expectation(message), *rest, loop, client_max_size=largest)
 
-        server = _Server(made.request_handler, request_factory=request_factory, loop=made._loop, **made._kwargs)  # noqa: SLF001
-        server.connection = type("Connection", (Connection,), {"__slots__": (), "head_seconds": self._head_seconds})
-        return server
+        server = _Server(
+            answer,  # type: ignore[arg-type]  # a Response is all that aiohttp asks of a response
+            request_factory=request_factory,
+            access_log=None,
+            auto_decompress=False,
+        )
+        server.connection = type("Connection", (Connection,), {"__slots__": (), "head_seconds": head_seconds})
+        super().__init__(server, shutdown_timeout=shutdown_timeout)

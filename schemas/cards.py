@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
+import orjson
 from pydantic import Field
 
 from schemas.wire import Day, Instant, View
@@ -18,6 +19,7 @@ from service.cards import (
     Status,
     offers,
 )
+from service.clock import show
 from service.locale import Locale
 from service.masking import display_fen, mask_bank_number, mask_card_number, mask_name
 from service.regions import Channel, Region
@@ -172,9 +174,9 @@ def card_view(card: Card, region: Region, locale: Locale, now: datetime) -> Card
 
 
 def balance_view(balance: Balance, region: Region, now: datetime) -> BalanceView:
-    medical = balance.card.medical(region, now)
+    medical = balance.medical(region, now)
     return BalanceView(
-        card_id=balance.card.card_id,
+        card_id=balance.card_id,
         as_of=min((figure.as_of for figure in balance.figures), default=now),
         items=[
             FigureView(
@@ -188,6 +190,29 @@ def balance_view(balance: Balance, region: Region, now: datetime) -> BalanceView
             )
             for figure in balance.figures
         ],
+    )
+
+
+def balance_json(balance: Balance, region: Region, now: datetime) -> bytes:
+    """`balance_view` as it goes out. Half of all requests ask for this one, so it is written straight to bytes."""
+    medical = balance.medical(region, now)
+    return orjson.dumps(
+        {
+            "cardId": balance.card_id,
+            "asOf": show(min((figure.as_of for figure in balance.figures), default=now)),
+            "items": [
+                {
+                    "account": figure.account,
+                    "balanceFen": figure.balance_fen,
+                    "display": display_fen(figure.balance_fen),
+                    "currency": "CNY",
+                    "status": medical if figure.account is Account.MEDICAL else figure.status,
+                    "asOf": show(figure.as_of),
+                    "source": figure.source,
+                }
+                for figure in balance.figures
+            ],
+        }
     )
 
 

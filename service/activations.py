@@ -5,6 +5,7 @@ and outbox; whoever comes second reads the card and says what is so. Details tha
 guess is counted in its place before it is judged. Never here: a second document that must agree with the card.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol
@@ -57,8 +58,8 @@ class Owned:
 class ActivationStore(Protocol):
     """The card's storage as activation needs it."""
 
-    async def by_number(self, region_code: str, card_number: str) -> Owned | None:
-        """The card with this number in a region, through the blind index."""
+    def by_number(self, region_code: str, card_number: str) -> Awaitable[Owned | None]:
+        """The card with this number in a region, through the blind index; asking begins with the call."""
 
     async def by_activation(self, activation_id: ActivationId) -> Card | None:
         """The card that was activated under this id."""
@@ -98,11 +99,12 @@ class Activations:
         """
         require_assurance(session, 2, self._clock.now())
         beneficiary = await self._beneficiary(session, details)
-        card = await self._match(session, details, beneficiary)
+        card, freed = await self._match(session, details, beneficiary)
         await self._permit(session, card, details, channel)
         for _ in range(_ROUNDS):
             now = self._clock.now()
             if card.activation is not None and refusal_of(Action.ACTIVATE, card, now) == "alreadyActivated":
+                await freed
                 return self._answer(card, card.activation, request, now)
             if reason := refusal_of(Action.ACTIVATE, card, now):
                 raise Refusal("card_not_activatable", {"reason": reason})
@@ -115,8 +117,9 @@ class Activations:
             )
             changed = await self._store.activate(card, activation, locale)
             if changed is not None:
+                await freed
                 return self._answer(changed, activation, request, now)
-            card = await self._match(session, details, beneficiary)
+            card, freed = await self._match(session, details, beneficiary)
         raise Refusal("unavailable", retry_after=1)
 
     async def activation(self, holder_id: HolderId, activation_id: str) -> Activated:
@@ -138,10 +141,13 @@ class Activations:
             raise Refusal("not_found")
         return link.holder_id
 
-    async def _match(self, session: Session, details: Details, beneficiary: HolderId) -> Card:
+    async def _match(self, session: Session, details: Details, beneficiary: HolderId) -> tuple[Card, Awaitable[object]]:
+        """The card that the details are right for, and the place of the guess on its way back."""
         guess = f"{details.id_number.number}\0{details.card_number}\0{details.identification_code}"
+        # Read beside the reserving, judged after it.
+        found = self._store.by_number(details.identification_code[:6], details.card_number)
         place = await self._limits.reserve(CARD_DETAILS, session.holder_id, guess)
-        owned = await self._store.by_number(details.identification_code[:6], details.card_number)
+        owned = await found
         right = (
             owned is not None
             and owned.id_number == details.id_number.number
@@ -150,12 +156,13 @@ class Activations:
         others = owned is not None and owned.card.holder_id != beneficiary
         minors = owned is not None and right and others and self._is_minor(owned.card, details.id_number)
         wrong = not right or (others and not minors)
-        await self._limits.settle(place, wrong=wrong)
         if owned is None or wrong:
+            await self._limits.miss(place)
             raise Refusal("card_details_mismatch")
+        freed = self._limits.free(place)
         if minors:
             raise Refusal("guardian_required")
-        return owned.card
+        return owned.card, freed
 
     def _region(self, card: Card) -> Region:
         return self._regions.get(card.region_code)

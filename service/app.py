@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from handlers.deadlines import Deadlines
 from handlers.metrics import Metrics
 from handlers.services import Services
 from service import pages, regions
@@ -159,8 +160,15 @@ def compose(config: Config, database: Database, passwords: Passwords, keys: Keys
     face: FaceGateway = SandboxFace(sandbox_store, config.public_url) if config.sandbox else AbsentFace()
     notifications = Notifications(MongoMessageStore(database, vault), sms, clock)
     relay = Relay(cards, notifications, holders)
-    queries = Pace(Limit("queries", config.queries_per_minute, timedelta(minutes=1)), clock)
+    queries = Pace(Limit("queries", config.queries_per_minute, timedelta(minutes=1)))
     readiness = Readiness(database, vault, sandbox=config.sandbox)
+    sandbox: Sandbox | None = None
+
+    def the_sandbox() -> Sandbox:
+        if sandbox is None:
+            raise AssertionError("its routes exist in a sandbox only")
+        return sandbox
+
     services = Services(
         config=config,
         clock=clock,
@@ -188,7 +196,9 @@ def compose(config: Config, database: Database, passwords: Passwords, keys: Keys
         queries=queries,
         relay=relay,
         metrics=Metrics(),
+        deadlines=Deadlines(config.request_seconds),
         ready=readiness,
+        sandbox=the_sandbox,
     )
     if not config.sandbox:
         return Process(services, readiness, None)

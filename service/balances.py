@@ -4,14 +4,16 @@ True here: a figure is whole fen and carries its own as-of time and source; the 
 own at the moment of asking. Never here: arithmetic on money; Yika shows figures, others keep the books.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from service.cards import Card
+from service.cards import MedicalStatus, Status, medical_status
 from service.errors import Refusal
 from service.ids import CardId, HolderId, is_id
+from service.regions import Region
 
 
 class Account(StrEnum):
@@ -35,17 +37,25 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """All figures of a card, read in one piece with the card."""
+    """All figures of a card, read in one piece with what the status of its medical account follows from."""
 
-    card: Card
+    card_id: CardId
+    region_code: str
+    generation: int
+    stored_status: Status
+    stored_medical: MedicalStatus
     figures: tuple[Figure, ...]
+
+    def medical(self, region: Region, now: datetime) -> MedicalStatus:
+        """The medical account at a moment."""
+        return medical_status(self.stored_medical, self.stored_status, self.generation, region, now)
 
 
 class BalanceStore(Protocol):
     """Where figures are kept: with the card, so that one read shows both as they were at one moment."""
 
-    async def balance(self, card_id: CardId) -> Balance | None:
-        """The card with its figures."""
+    def balance(self, card_id: CardId, holder_id: HolderId) -> Awaitable[Balance | None]:
+        """The figures of a holder's card; None when there is no such card of theirs."""
 
 
 class Balances:
@@ -56,7 +66,7 @@ class Balances:
 
     async def of_card(self, holder_id: HolderId, card_id: str) -> Balance:
         """The balance of the holder's own card. Refuses with `not_found`, also for somebody else's."""
-        balance = await self._store.balance(CardId(card_id)) if is_id("card", card_id) else None
-        if balance is None or balance.card.holder_id != holder_id:
+        balance = await self._store.balance(CardId(card_id), holder_id) if is_id("card", card_id) else None
+        if balance is None:
             raise Refusal("not_found")
         return balance

@@ -5,7 +5,7 @@ a row of TRANSITIONS; what a screen offers (`actions`) and what the server accep
 Never here: a rule that differs between regions; those are asked of the region's policy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -131,6 +131,17 @@ class Pin:
     wrong_tries: int
 
 
+def medical_status(stored: MedicalStatus, card_status: Status, generation: int, region: Region, now: datetime) -> MedicalStatus:
+    """The medical account at a moment: frozen while the new card lies unactivated after its region's cut-off.
+
+    Derived from policy and card, so that no nightly job can be missed; activation ends it by itself.
+    """
+    if stored is not MedicalStatus.NORMAL or card_status is not Status.SEALED:
+        return stored
+    superseded = region.policy.is_retired(generation - 1, now.astimezone(CHINA).date())
+    return MedicalStatus.FROZEN if superseded else MedicalStatus.NORMAL
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """One card. `version` grows with every change and guards it; `holder_name` is as printed on the face."""
@@ -160,15 +171,8 @@ class Card:
         return self.stored_status
 
     def medical(self, region: Region, now: datetime) -> MedicalStatus:
-        """The medical account at a moment: frozen while the new card lies unactivated after its region's cut-off.
-
-        Derived from policy and card, so that no nightly job can be missed; activation ends it by itself.
-        """
-        if self.stored_medical is not MedicalStatus.NORMAL or self.stored_status is not Status.SEALED:
-            return self.stored_medical
-        today = now.astimezone(CHINA).date()
-        superseded = region.policy.is_retired(self.generation - 1, today)
-        return MedicalStatus.FROZEN if superseded else MedicalStatus.NORMAL
+        """The medical account at a moment."""
+        return medical_status(self.stored_medical, self.stored_status, self.generation, region, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +219,8 @@ def offers(card: Card, now: datetime) -> tuple[Offer, ...]:
 class CardStore(Protocol):
     """Where cards are kept."""
 
-    async def card(self, card_id: CardId) -> Card | None:
-        """The card by its id, as strongly read as the last acknowledged write."""
+    def card(self, card_id: CardId, holder_id: HolderId) -> Awaitable[Card | None]:
+        """A card of a holder, as strongly read as the last acknowledged write; None when there is no such card of theirs."""
 
     async def cards_of(self, holder_id: HolderId, after: CardId | None, limit: int) -> list[Card]:
         """Cards of a holder in order of id, after one of them."""
@@ -233,8 +237,8 @@ class Cards:
 
     async def mine(self, holder_id: HolderId, card_id: str) -> Card:
         """One card of the holder. Refuses with `not_found`, also for somebody else's."""
-        card = await self._store.card(CardId(card_id)) if is_id("card", card_id) else None
-        if card is None or card.holder_id != holder_id:
+        card = await self._store.card(CardId(card_id), holder_id) if is_id("card", card_id) else None
+        if card is None:
             raise Refusal("not_found")
         return card
 

@@ -28,6 +28,7 @@ class Config(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address that the public API listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the public API.")
+    workers: int = Field(1, ge=1, le=256, description="Processes that `serve` puts on the public port; more than 1: Linux.")
     admin_host: str = Field("127.0.0.1", description="Address of the admin port: metrics, documents, health.")
     admin_port: int | None = Field(None, ge=0, le=65535, description="Admin port; by default the public port + 1.")
     mongodb_uri: SecretStr = Field(SecretStr(""), description="Replica set or cluster; required in production.")
@@ -67,6 +68,12 @@ class Config(BaseSettings):
         if any("*" in origin or not origin.startswith(("https://", "http://")) for origin in value):
             raise ValueError("each origin is a scheme and a host; a wildcard is not accepted")
         return value
+
+    @model_validator(mode="after")
+    def _ports_enough(self) -> Self:
+        if self.admin_port_or_next + self.workers - 1 > 65535:  # noqa: PLR2004  the last port there is
+            raise ValueError("YIKA_ADMIN_PORT: there are too few ports after it for YIKA_WORKERS")
+        return self
 
     @model_validator(mode="after")
     def _safe(self) -> Self:

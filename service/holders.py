@@ -4,7 +4,7 @@ True here: a holder's name, ID number and mobile leave this module masked unless
 of insurance is the holder's own fact, never read off a number. Never here: a look-up by a plain number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, Protocol
@@ -54,7 +54,7 @@ class Access:
 class HolderStore(Protocol):
     """Where people are kept."""
 
-    async def holder(self, holder_id: HolderId) -> Holder | None:
+    def holder(self, holder_id: HolderId) -> Awaitable[Holder | None]:
         """A person by id."""
 
     async def holder_by_number(self, id_number: str) -> Holder | None:

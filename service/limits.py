@@ -6,6 +6,7 @@ forgets at the stroke of an hour; every limit looks back from now.
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -54,8 +55,8 @@ class LimitStore(Protocol):
     async def reserve(self, subject: bytes, limit: Limit, guess: bytes, now: datetime) -> Place | datetime:
         """Hold a place for judging a guess; places for the same guess count as one. Else the moment when one is free."""
 
-    async def give_back(self, place: Place) -> None:
-        """Give a place back; giving it back again changes nothing."""
+    def give_back(self, place: Place) -> Awaitable[object]:
+        """Give a place back, beginning now; giving it back again changes nothing."""
 
 
 class Limits:
@@ -93,10 +94,14 @@ class Limits:
             return place
         raise self._refusal(limit, place)
 
-    async def settle(self, place: Place, *, wrong: bool) -> None:
-        """Say how the guess came out. Refuses like `hit` when a wrong one was one too many."""
+    def free(self, place: Place) -> Awaitable[object]:
+        """The guess was right: its place is given back, beginning now, while its author goes on."""
+        return self._store.give_back(place)
+
+    async def miss(self, place: Place) -> None:
+        """The guess was wrong. Refuses like `hit` when it was one too many."""
         # The guess keeps its place until its try is counted, so that no other slips in between.
-        free_at = await self._store.hit(place.subject, place.limit, self._clock.now()) if wrong else None
+        free_at = await self._store.hit(place.subject, place.limit, self._clock.now())
         await self._store.give_back(place)
         if free_at is not None:
             raise self._refusal(place.limit, free_at)
@@ -108,15 +113,14 @@ class Pace:
     Remembers the most recent 50,000 subjects; each process counts for itself.
     """
 
-    def __init__(self, limit: Limit, clock: Clock) -> None:
+    def __init__(self, limit: Limit) -> None:
         self._limit = limit
-        self._clock = clock
+        self._window = limit.window.total_seconds()
         self._tries: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def hit(self, subject: str) -> None:
+    def hit(self, subject: str, moment: datetime) -> None:
         """Count a look-up. Refuses with the limit's code and the seconds until the next."""
-        now = self._clock.now().timestamp()
-        window = self._limit.window.total_seconds()
+        now, window = moment.timestamp(), self._window
         tries = self._tries.get(subject)
         if tries is None:
             tries = self._tries[subject] = deque()

@@ -6,6 +6,7 @@ here: a token in storage. A refresh token is session, generation and a keyed cod
 """
 
 import hmac
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
@@ -74,8 +75,8 @@ class Grant:
 class SessionStore(Protocol):
     """Where sessions are kept."""
 
-    async def session(self, session_id: SessionId) -> Session | None:
-        """A session, as strongly read as the last acknowledged write."""
+    def session(self, session_id: SessionId) -> Awaitable[Session | None]:
+        """A session, as strongly read as the last acknowledged write before the call."""
 
     async def add(self, session: Session) -> None:
         """Keep a new session; returns when it is safe."""
@@ -116,10 +117,13 @@ class Sessions:
         await self._store.add(session)
         return self._grant(session, now)
 
-    async def require(self, claims: Claims) -> Session:
+    def look_up(self, claims: Claims) -> Awaitable[Session | None]:
+        """Begin to read a token's session now, to `judge` it when it is there: others may be read beside it."""
+        return self._store.session(SessionId(claims.session_id))
+
+    def judge(self, session: Session | None, claims: Claims, now: datetime) -> Session:
         """The live session of a verified token. Refuses with `token_revoked`, or `token_expired` when it ran out."""
-        session = await self._store.session(SessionId(claims.session_id))
-        return self._alive(session, self._clock.now(), claims.subject)
+        return self._alive(session, now, claims.subject)
 
     @staticmethod
     def _alive(session: Session | None, now: datetime, subject: str | None) -> Session:

@@ -4,7 +4,8 @@ True here: every change of a card is one conditional write on id, status and ver
 here: a number or a name in plain; they are sealed for this document, and found through blind indexes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
@@ -28,12 +29,17 @@ from service.ids import ActivationId, CardId, HolderId
 from service.locale import Locale
 from service.mongo.client import Database, Document
 from service.mongo.reads import Reads
+from service.mongo.writes import Writes
 from service.relay import Happening
 from service.vault import Vault
 
 NAME: Final = "cards"
 # History and outbox grow; nobody who looks at a card needs them.
 _STATE: Final = {"history": 0, "outbox": 0}
+# A person's documents lie together on one shard of a cluster, so whose they are is part of every question.
+_OWNED: Final = ("_id", "holderId")
+# A look-up of figures opens no sealed field, so it fetches none.
+_BALANCE: Final = dict.fromkeys(("holderId", "regionCode", "generation", "status", "medical", "accounts"), 1)
 
 
 class MongoCardStore:
@@ -42,21 +48,16 @@ class MongoCardStore:
     def __init__(self, database: Database, vault: Vault) -> None:
         self._collection = database.collection(NAME)
         self._vault = vault
-        self._reads = Reads(self._collection, _STATE)
+        self._cards = Reads(self._collection, self._card, fields=_OWNED, projection=_STATE)
+        self._balances = Reads(self._collection, _balance, fields=_OWNED, projection=_BALANCE)
+        self._numbered = Reads(self._collection, self._owned, fields=("numberIndex", "regionCode"), projection=_STATE)
+        self._writes = Writes(self._collection)
 
-    async def card(self, card_id: CardId) -> Card | None:
-        document = await self._reads.get(card_id)
-        return self._card(document) if document else None
+    def card(self, card_id: CardId, holder_id: HolderId) -> Awaitable[Card | None]:
+        return self._cards.get(card_id, holder_id)
 
-    async def balance(self, card_id: CardId) -> Balance | None:
-        document = await self._reads.get(card_id)
-        if document is None:
-            return None
-        figures = tuple(
-            Figure(Account(item["account"]), item["balanceFen"], item["status"], item["asOf"], item["source"])
-            for item in document["accounts"]
-        )
-        return Balance(self._card(document), figures)
+    def balance(self, card_id: CardId, holder_id: HolderId) -> Awaitable[Balance | None]:
+        return self._balances.get(card_id, holder_id)
 
     async def cards_of(self, holder_id: HolderId, after: CardId | None, limit: int) -> list[Card]:
         query: Document = {"holderId": holder_id} | ({"_id": {"$gt": after}} if after else {})
@@ -79,12 +80,8 @@ class MongoCardStore:
             for entry in reversed(document["history"])
         ]
 
-    async def by_number(self, region_code: str, card_number: str) -> Owned | None:
-        index = self._vault.index("cardNumber", card_number)
-        document = await self._collection.find_one({"numberIndex": index, "regionCode": region_code}, _STATE)
-        if document is None:
-            return None
-        return Owned(self._card(document), self._open(document, "idNumber"))
+    def by_number(self, region_code: str, card_number: str) -> Awaitable[Owned | None]:
+        return self._numbered.get(self._vault.index("cardNumber", card_number), region_code)
 
     async def by_activation(self, activation_id: ActivationId) -> Card | None:
         document = await self._collection.find_one({"activation.id": activation_id}, _STATE)
@@ -102,8 +99,8 @@ class MongoCardStore:
             "by": activation.by,
             "reason": None,
         }
-        document = await self._collection.change(
-            {"_id": card.card_id, "status": card.stored_status, "version": card.version},
+        found = await self._writes.update(
+            {"_id": card.card_id, "holderId": card.holder_id, "status": card.stored_status, "version": card.version},
             {
                 "$set": {
                     "status": row.target,
@@ -127,9 +124,11 @@ class MongoCardStore:
                     },
                 },
             },
-            projection=_STATE,
         )
-        return self._card(document) if document else None
+        if found:
+            return replace(card, stored_status=row.target, activation=activation, version=card.version + 1)
+        now_is = await self.card(card.card_id, card.holder_id)
+        return now_is if now_is is not None and now_is.activation == activation else None
 
     async def uncarried(self, limit: int) -> list[Happening]:
         documents = await self._collection.find({"outbox.id": {"$exists": True}}, projection={"outbox": 1}, limit=limit)
@@ -153,8 +152,11 @@ class MongoCardStore:
         return await self._collection.find_one({"outbox.id": {"$exists": True}}, {"_id": 1}) is not None
 
     async def put(self, card: Card, id_number: str, figures: tuple[Figure, ...], history: tuple[HistoryEntry, ...]) -> None:
-        """Put a whole card, for a sandbox or an import. What happened before is taken as the holder's own doing."""
-        await self._collection.replace(self._document(card, id_number, figures, history))
+        """Put a whole card, for a sandbox. What happened before is taken as the holder's own doing."""
+        await self._collection.replace(card_document(self._vault, card, id_number, figures, history))
+
+    def _owned(self, document: Document) -> Owned:
+        return Owned(self._card(document), self._open(document, "idNumber"))
 
     def _open(self, document: Document, field: str) -> str:
         return self._vault.open(NAME, field, document["_id"], document[field])
@@ -186,56 +188,72 @@ class MongoCardStore:
             version=document["version"],
         )
 
-    def _document(self, card: Card, id_number: str, figures: tuple[Figure, ...], history: tuple[HistoryEntry, ...]) -> Document:
-        def sealed(field: str, value: str) -> bytes:
-            return self._vault.seal(NAME, field, card.card_id, value)
 
-        done = card.activation
-        return {
-            "_id": card.card_id,
-            "holderId": card.holder_id,
-            "regionCode": card.region_code,
-            "number": sealed("number", card.number),
-            "numberIndex": self._vault.index("cardNumber", card.number),
-            "identificationCode": sealed("identificationCode", card.identification_code),
-            "idNumber": sealed("idNumber", id_number),
-            "holderName": sealed("holderName", card.holder_name),
-            "generation": card.generation,
-            "bank": {
-                "code": card.bank.code,
-                "account": sealed("bank.account", card.bank.account) if card.bank.account else None,
-                "status": card.bank.status,
-            },
-            "stage": card.stage,
-            "testBatch": card.test_batch,
-            "status": card.stored_status,
-            "temporaryLossUntil": card.temporary_loss_until,
-            "activation": None
-            if done is None
-            else {
-                "id": done.activation_id,
-                "at": done.at,
-                "channel": done.channel,
-                "by": done.by,
-                "request": done.request,
-            },
-            "medical": card.stored_medical,
-            "pin": {"state": card.pin.state, "wrongTries": card.pin.wrong_tries},
-            "accounts": [
-                {
-                    "account": figure.account,
-                    "balanceFen": figure.balance_fen,
-                    "status": figure.status,
-                    "asOf": figure.as_of,
-                    "source": figure.source,
-                }
-                for figure in figures
-            ],
-            "expiresOn": card.expires_on.isoformat(),
-            "version": card.version,
-            "history": [_past(card, number, entry) for number, entry in enumerate(history, start=1)],
-            "outbox": [],
-        }
+def _balance(document: Document) -> Balance:
+    return Balance(
+        card_id=CardId(document["_id"]),
+        region_code=document["regionCode"],
+        generation=document["generation"],
+        stored_status=Status(document["status"]),
+        stored_medical=MedicalStatus(document["medical"]),
+        figures=tuple(
+            Figure(Account(item["account"]), item["balanceFen"], item["status"], item["asOf"], item["source"])
+            for item in document["accounts"]
+        ),
+    )
+
+
+def card_document(
+    vault: Vault, card: Card, id_number: str, figures: tuple[Figure, ...], history: tuple[HistoryEntry, ...]
+) -> Document:
+    """The document of a whole card, sealed. What happened before is taken as the holder's own doing."""
+    sealed = vault.sealing(NAME, card.card_id)
+    done = card.activation
+    return {
+        "_id": card.card_id,
+        "holderId": card.holder_id,
+        "regionCode": card.region_code,
+        "number": sealed("number", card.number),
+        "numberIndex": vault.index("cardNumber", card.number),
+        "identificationCode": sealed("identificationCode", card.identification_code),
+        "idNumber": sealed("idNumber", id_number),
+        "holderName": sealed("holderName", card.holder_name),
+        "generation": card.generation,
+        "bank": {
+            "code": card.bank.code,
+            "account": sealed("bank.account", card.bank.account) if card.bank.account else None,
+            "status": card.bank.status,
+        },
+        "stage": card.stage,
+        "testBatch": card.test_batch,
+        "status": card.stored_status,
+        "temporaryLossUntil": card.temporary_loss_until,
+        "activation": None
+        if done is None
+        else {
+            "id": done.activation_id,
+            "at": done.at,
+            "channel": done.channel,
+            "by": done.by,
+            "request": done.request,
+        },
+        "medical": card.stored_medical,
+        "pin": {"state": card.pin.state, "wrongTries": card.pin.wrong_tries},
+        "accounts": [
+            {
+                "account": figure.account,
+                "balanceFen": figure.balance_fen,
+                "status": figure.status,
+                "asOf": figure.as_of,
+                "source": figure.source,
+            }
+            for figure in figures
+        ],
+        "expiresOn": card.expires_on.isoformat(),
+        "version": card.version,
+        "history": [_past(card, number, entry) for number, entry in enumerate(history, start=1)],
+        "outbox": [],
+    }
 
 
 def _past(card: Card, number: int, entry: HistoryEntry) -> Document:

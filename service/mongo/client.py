@@ -5,14 +5,16 @@ deadline. A failure leaves as a refusal or as StorageError, never as the driver'
 Never here: a guess. A write whose answer was lost is `outcome_unknown`, not a failure.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
-from pymongo import ReturnDocument, WriteConcern
+from pymongo import InsertOne, ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import (
+    BulkWriteError,
     ConfigurationError,
     DuplicateKeyError,
     InvalidURI,
@@ -28,8 +30,10 @@ from service.errors import Refusal
 _TIMES_WITH_ZONE: Final[CodecOptions[dict[str, Any]]] = CodecOptions(tz_aware=True)
 Document = dict[str, Any]
 Update = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+Operation = InsertOne[Document] | UpdateOne
 
 _RETRY_AFTER: Final = 2
+_DUPLICATE: Final = 11000
 # Server codes that mean "not now": not primary, shutting down, stepping down, time limit, write concern not reached.
 _PASSING: Final = frozenset({6, 7, 50, 64, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 
@@ -103,6 +107,30 @@ class Collection:
         with _WRITE:
             await self._motor.insert_one(document)
 
+    async def insert_all(self, documents: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Add documents in any order; the places, in the sequence, of those whose key is there already."""
+        with _WRITE:
+            try:
+                await self._motor.insert_many(documents, ordered=False)  # type: ignore[arg-type]  # raw documents are read-only
+            except BulkWriteError as error:
+                return _duplicates(error)
+        return []
+
+    async def bulk(self, operations: Sequence[Operation]) -> tuple[int, dict[int, Exception]]:
+        """Do all of them, in any order: how many were done, and what became of others by their place: Duplicate, or refused.
+
+        An update that finds no match is not done and no failure.
+        """
+        with _WRITE:
+            try:
+                result: Mapping[str, Any] = (await self._motor.bulk_write(list(operations), ordered=False)).bulk_api_result
+            except BulkWriteError as error:
+                result = error.details
+        if result.get("writeConcernErrors"):
+            raise Refusal("outcome_unknown", retry_after=_RETRY_AFTER)
+        done = result["nInserted"] + result["nMatched"] + result["nUpserted"]
+        return done, {item["index"]: _refused(item["code"]) for item in result["writeErrors"]}
+
     async def update(self, query: Mapping[str, Any], update: Update, *, upsert: bool = False) -> bool:
         """Change the first match; whether there was one. Raises Duplicate."""
         with _WRITE:
@@ -151,6 +179,36 @@ class Collection:
             await self._motor.create_index(list(keys), **options)
 
 
+def _refused(code: int) -> Exception:
+    """What the server's refusal of one of several writes means. Its text holds values."""
+    if code == _DUPLICATE:
+        return Duplicate()
+    if code in _PASSING:
+        return Refusal("outcome_unknown", retry_after=_RETRY_AFTER)
+    return StorageError(f"the database refused with code {code}")
+
+
+def insertion(document: Document) -> Operation:
+    """For `bulk`: add a document."""
+    return InsertOne(document)
+
+
+def change_of(query: Mapping[str, Any], update: Update, *, upsert: bool = False) -> Operation:
+    """For `bulk`: change the first match."""
+    return UpdateOne(query, update, upsert=upsert)
+
+
+def _duplicates(error: BulkWriteError) -> list[int]:
+    """The places of duplicates, where that is all that went wrong. What the server says of each holds values."""
+    details = error.details
+    codes = {item["code"] for item in details.get("writeErrors", ())} - {_DUPLICATE}
+    if codes - _PASSING:
+        raise StorageError(f"the database refused with code {min(codes - _PASSING)}") from None
+    if codes or details.get("writeConcernErrors"):
+        raise Refusal("outcome_unknown", retry_after=_RETRY_AFTER) from None
+    return sorted(item["index"] for item in details["writeErrors"])
+
+
 class Database:
     """A connection to one database. Use as an async context manager: leaving it closes every connection."""
 
@@ -183,7 +241,8 @@ class Database:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        # It says goodbye to the server, and waits where that does not answer.
+        await asyncio.to_thread(self._client.close)
 
     def collection(self, name: str) -> Collection:
         """A collection by name."""

@@ -4,6 +4,7 @@ True here: a person is found by the blind index of the ID number only; names are
 and dependant is a document of its own, because it begins and ends apart from both.
 """
 
+from collections.abc import Awaitable
 from datetime import date, datetime
 from typing import Final
 
@@ -25,11 +26,10 @@ class MongoHolderStore:
         self._collection = database.collection(NAME)
         self._dependants = database.collection(DEPENDANTS)
         self._vault = vault
-        self._reads = Reads(self._collection)
+        self._reads = Reads(self._collection, self._holder)
 
-    async def holder(self, holder_id: HolderId) -> Holder | None:
-        document = await self._reads.get(holder_id)
-        return self._holder(document) if document else None
+    def holder(self, holder_id: HolderId) -> Awaitable[Holder | None]:
+        return self._reads.get(holder_id)
 
     async def holder_by_number(self, id_number: str) -> Holder | None:
         document = await self._collection.find_one({"idNumberIndex": self._vault.index("idNumber", id_number)})
@@ -48,22 +48,8 @@ class MongoHolderStore:
         )
 
     async def put(self, holder: Holder) -> None:
-        """Put a person, for a sandbox or an import."""
-
-        def sealed(field: str, value: str) -> bytes:
-            return self._vault.seal(NAME, field, holder.holder_id, value)
-
-        await self._collection.replace(
-            {
-                "_id": holder.holder_id,
-                "name": sealed("name", holder.name),
-                "idNumber": sealed("idNumber", holder.id_number),
-                "idNumberIndex": self._vault.index("idNumber", holder.id_number),
-                "mobile": sealed("mobile", holder.mobile),
-                "regionCode": holder.region_code,
-                "queryPassword": holder.query_password,
-            }
-        )
+        """Put a person, for a sandbox."""
+        await self._collection.replace(holder_document(self._vault, holder))
 
     async def put_dependant(self, dependant: Dependant) -> None:
         """Put a link, for a sandbox."""
@@ -90,6 +76,20 @@ class MongoHolderStore:
             document["regionCode"],
             document["queryPassword"],
         )
+
+
+def holder_document(vault: Vault, holder: Holder) -> Document:
+    """The document of a person, sealed."""
+    sealed = vault.sealing(NAME, holder.holder_id)
+    return {
+        "_id": holder.holder_id,
+        "name": sealed("name", holder.name),
+        "idNumber": sealed("idNumber", holder.id_number),
+        "idNumberIndex": vault.index("idNumber", holder.id_number),
+        "mobile": sealed("mobile", holder.mobile),
+        "regionCode": holder.region_code,
+        "queryPassword": holder.query_password,
+    }
 
 
 class MongoAccessLogStore:

@@ -9,6 +9,7 @@ from typing import Final
 
 from service.idempotency import Answer, Claim, Found
 from service.mongo.client import Database, Document, Duplicate
+from service.mongo.writes import Writes
 from service.vault import Vault
 
 NAME: Final = "idempotency"
@@ -19,6 +20,7 @@ class MongoIdempotencyStore:
 
     def __init__(self, database: Database, vault: Vault) -> None:
         self._collection = database.collection(NAME)
+        self._writes = Writes(self._collection)
         self._vault = vault
 
     async def claim(self, mark: bytes, print_: bytes, now: datetime, lease: timedelta, kept: timedelta) -> Claim | Found:
@@ -32,7 +34,7 @@ class MongoIdempotencyStore:
             "expiresAt": now + kept,
         }
         try:
-            await self._collection.insert(fresh)
+            await self._writes.insert(fresh)
         except Duplicate:
             return await self._take_over(mark, print_, now, lease, kept)
         return Claim(mark, now, 1)
@@ -56,7 +58,7 @@ class MongoIdempotencyStore:
 
     async def complete(self, claim: Claim, answer: Answer) -> None:
         body = self._vault.seal(NAME, "answer", claim.mark.hex(), answer.body.decode())
-        await self._collection.update(
+        await self._writes.update(
             _still(claim),
             {"$set": {"answer": {"status": answer.status, "mediaType": answer.media_type, "body": body}}},
         )

@@ -5,12 +5,14 @@ limit is small, and goes by itself when its window has passed.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from service.limits import Limit, Place
 from service.mongo.client import Database, Document, Duplicate
+from service.mongo.reads import Reads
+from service.mongo.writes import Writes
 
 NAME: Final = "limits"
 _ROUNDS: Final = 3
@@ -20,7 +22,9 @@ class MongoLimitStore:
     """LimitStore."""
 
     def __init__(self, database: Database) -> None:
-        self._collection = database.collection(NAME)
+        collection = database.collection(NAME)
+        self._reads = Reads(collection, _itself)
+        self._writes = Writes(collection)
 
     async def hit(self, subject: bytes, limit: Limit, now: datetime) -> datetime | None:
         name = secrets.token_bytes(12)
@@ -37,8 +41,8 @@ class MongoLimitStore:
         document = await self._admit(subject, limit, now, room, "places", place)
         return Place(subject, limit, name) if name in _names(document["places"]) else _free_at(document, limit, now)
 
-    async def give_back(self, place: Place) -> None:
-        await self._collection.update({"_id": place.subject}, {"$pull": {"places": {"name": place.name}}})
+    def give_back(self, place: Place) -> Awaitable[object]:
+        return self._writes.update({"_id": place.subject}, {"$pull": {"places": {"name": place.name}}})
 
     async def _admit(  # noqa: PLR0913, PLR0917  one update, and all that is in it
         self, subject: bytes, limit: Limit, now: datetime, room: Mapping[str, Any], field: str, entry: Document
@@ -64,13 +68,18 @@ class MongoLimitStore:
     async def _upsert(self, subject: bytes, update: list[Document]) -> Document:
         for _ in range(_ROUNDS):
             try:
-                document = await self._collection.change({"_id": subject}, update, upsert=True)
+                await self._writes.update({"_id": subject}, update, upsert=True)
             except Duplicate:
                 # Somebody made the document at the same instant; it is there now.
                 continue
+            document = await self._reads.get(subject)
             if document is not None:
                 return document
-        raise AssertionError("an upsert that is no duplicate gives a document")
+        raise AssertionError("an upsert that is no duplicate leaves a document")
+
+
+def _itself(document: Document) -> Document:
+    return document
 
 
 def _names(entries: list[Document]) -> set[bytes]:

@@ -1,86 +1,88 @@
-"""Coalesced reads: readers who wait at the same moment share one query.
+"""Coalesced reads: readers who wait at the same moment share one query, `find({_id: {$in: [...]}})`.
 
-Nearly all of a read's cost is the driver, not the server, so many small reads are made one: `find({_id: {$in: [...]}})`.
 True here: a reader's query always begins after the reader asked, so everybody sees at least what was acknowledged before
-they asked; a reader who comes while queries are out waits for the next. Queries are bounded in size and in number; a query
-that fails, fails only the readers in it; a reader who is cancelled takes nobody along. Never here: a cache.
+they asked; a reader who comes while a query is out waits for the next; alone it is a plain `find_one`. A query that fails,
+fails only the readers in it; a reader who is cancelled takes nobody along. Never here: a cache.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any, Final, Generic, TypeVar
 
+from service.mongo.batches import Batches, fail, settle
 from service.mongo.client import Collection, Document
 
 MOST_IDS: Final = 64
 MOST_QUERIES: Final = 4
 
+ValueT = TypeVar("ValueT")
+Key = tuple[str | bytes, ...]
 
-class Reads:
-    """By-id reads of one collection, with one projection."""
+
+class Reads(Generic[ValueT]):
+    """Reads of one collection by a unique key, with one projection; `read` makes a value of a document.
+
+    `fields`: the fields that make up the key. Where the collection is sharded they hold the shard key, so that only the
+    shards are asked that can have it.
+    """
 
     def __init__(
-        self, collection: Collection, projection: Mapping[str, Any] | None = None, *, most_queries: int = MOST_QUERIES
+        self,
+        collection: Collection,
+        read: Callable[[Document], ValueT],
+        *,
+        fields: tuple[str, ...] = ("_id",),
+        projection: Mapping[str, Any] | None = None,
+        most_queries: int = MOST_QUERIES,
     ) -> None:
         self._collection = collection
+        self._read = read
+        self._fields = fields
         self._projection = projection
-        self._most_queries = most_queries
-        self._waiting: dict[str, asyncio.Future[Document | None]] = {}
-        self._drains: set[asyncio.Task[None]] = set()
-        self._draining = 0
+        self._readers: dict[Key, list[asyncio.Future[ValueT | None]]] = {}
+        self._batches = Batches(self._answer, most_items=MOST_IDS, most_batches=most_queries)
 
-    async def get(self, document_id: str) -> Document | None:
-        """The document, at least as new as the last write acknowledged before this call."""
-        future = self._waiting.get(document_id)
-        if future is None:
-            future = self._waiting[document_id] = asyncio.get_running_loop().create_future()
-            if self._draining < self._most_queries:
-                self._start()
-        # Shielded: several readers of one id share a future, and one who gives up must not cancel the others'.
-        return await asyncio.shield(future)
+    def get(self, *key: str | bytes) -> asyncio.Future[ValueT | None]:
+        """The document's value, at least as new as the last write acknowledged before this call; None when there is none.
 
-    def _start(self) -> None:
-        self._draining += 1
-        task = asyncio.get_running_loop().create_task(self._drain())
-        self._drains.add(task)
-        task.add_done_callback(self._drains.discard)
+        Asking begins with the call, not when the answer is awaited, so one may ask for several things and then wait.
+        """
+        # One future a reader: who gives up cancels their own.
+        future: asyncio.Future[ValueT | None] = asyncio.get_running_loop().create_future()
+        readers = self._readers.get(key)
+        if readers is None:
+            self._readers[key] = [future]
+            self._batches.add(key)
+        else:
+            readers.append(future)
+        return future
 
-    async def _drain(self) -> None:
+    async def _answer(self, keys: list[Key]) -> None:
+        # From here on a reader of the same key belongs to the next batch.
+        batch = {key: self._readers.pop(key) for key in keys}
+        wanted = [key for key, readers in batch.items() if not all(future.done() for future in readers)]
         try:
-            # One turn of the loop lets everybody who is asking right now come along.
-            await asyncio.sleep(0)
-            await self._answer_all()
-        finally:
-            # In the same step in which nobody was seen waiting: a reader who comes later must find this drain gone, or it
-            # would wait for one that has stopped looking.
-            self._draining -= 1
-
-    async def _answer_all(self) -> None:
-        while self._waiting:
-            batch = self._take()
+            found = await self._query(wanted) if wanted else {}
+        except Exception as error:  # noqa: BLE001  whatever it is, it belongs to the readers in this batch
+            for readers in batch.values():
+                fail(readers, error)
+            return
+        for key, readers in batch.items():
+            document = found.get(key)
             try:
-                found = await self._query(list(batch))
-            except Exception as error:  # noqa: BLE001  whatever it is, it belongs to the readers in this batch
-                for future in batch.values():
-                    if not future.done():
-                        future.set_exception(error)
-                        # A reader who was cancelled leaves a future that nobody asks; that is no fault.
-                        future.exception()
-            else:
-                for document_id, future in batch.items():
-                    if not future.done():
-                        future.set_result(found.get(document_id))
+                settle(readers, None if document is None else self._read(document))
+            except Exception as error:  # noqa: BLE001  a document that cannot be read is its own readers' failure
+                fail(readers, error)
 
-    def _take(self) -> dict[str, asyncio.Future[Document | None]]:
-        if len(self._waiting) <= MOST_IDS:
-            batch, self._waiting = self._waiting, {}
-            return batch
-        ids = [document_id for document_id, _ in zip(self._waiting, range(MOST_IDS), strict=False)]
-        return {document_id: self._waiting.pop(document_id) for document_id in ids}
-
-    async def _query(self, ids: list[str]) -> dict[str, Document]:
-        if len(ids) == 1:
-            document = await self._collection.find_one({"_id": ids[0]}, self._projection)
-            return {} if document is None else {ids[0]: document}
-        documents = await self._collection.find({"_id": {"$in": ids}}, projection=self._projection, limit=len(ids))
-        return {document["_id"]: document for document in documents}
+    async def _query(self, keys: list[Key]) -> dict[Key, Document]:
+        fields = self._fields
+        if len(keys) == 1:
+            document = await self._collection.find_one(dict(zip(fields, keys[0], strict=True)), self._projection)
+            return {} if document is None else {keys[0]: document}
+        among = [list(set(values)) for values in zip(*keys, strict=True)]
+        query = {field: {"$in": values} for field, values in zip(fields, among, strict=True)}
+        # Another key's number in this key's region may be somebody's too; nobody asked for that one.
+        most = prod(len(values) for values in among)
+        documents = await self._collection.find(query, projection=self._projection, limit=most)
+        return {tuple(document[field] for field in fields): document for document in documents}

@@ -7,7 +7,7 @@ number, text and code of a message are sealed. Never here: anything that a produ
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from service.mongo import cards, holders, idempotency, identity, limits, notifications, sessions
+from service.mongo import cards, holders, idempotency, identity, imports, limits, notifications, sessions
 from service.mongo.client import Database, Document, Duplicate
 from service.mongo.keyring import is_production
 from service.sandbox.gateways import Fault, Gateway, Sent
@@ -24,6 +24,7 @@ _PASSING: Final = (
     holders.ACCESSES,
     identity.NAME,
     idempotency.NAME,
+    imports.NAME,
     notifications.NAME,
     MESSAGES,
     FAULTS,

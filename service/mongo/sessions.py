@@ -4,6 +4,7 @@ True here: a session is read anew on every request, side by side with others; it
 conditional write. Never here: a token or anything that could make one.
 """
 
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import Final
 
@@ -20,11 +21,10 @@ class MongoSessionStore:
 
     def __init__(self, database: Database) -> None:
         self._collection = database.collection(NAME)
-        self._reads = Reads(self._collection)
+        self._reads = Reads(self._collection, _session)
 
-    async def session(self, session_id: SessionId) -> Session | None:
-        document = await self._reads.get(session_id)
-        return _session(document) if document else None
+    def session(self, session_id: SessionId) -> Awaitable[Session | None]:
+        return self._reads.get(session_id)
 
     async def add(self, session: Session) -> None:
         await self._collection.insert(

@@ -108,3 +108,23 @@ async def test_a_cursor_we_never_gave_is_invalid(api: Api, place: str) -> None:
     for path in (f"/v1/cards/{card_id}/history", "/v1/me/access-log"):
         reply = await client.get(f"{path}?limit=&cursor={cursor}")
         assert reply.status == (422 if place else 200), path
+
+
+async def test_whoever_has_no_session_learns_that_and_nothing_else(api: Api) -> None:
+    client = await api.sign_in("active")
+    card_id = (await api.persona("active"))["cards"][0]["cardId"]
+    foreign = (await api.persona("sealed"))["cards"][0]["cardId"]
+    paths = [f"/v1/cards/{one}{what}" for one in (card_id, foreign, "card_x") for what in ("", "/balance", "/history")]
+    paths += ["/v1/cards", "/v1/cards?limit=0", f"/v1/cards/{card_id}/history?cursor=x", "/v1/activations/act_x"]
+    known = [(await client.get(path)).status for path in paths]
+    assert set(known) == {200, 404, 422}
+    await client.post("/v1/sessions/logout")
+    refused = [await client.get(path) for path in paths]
+    assert {(reply.status, reply.code) for reply in refused} == {(401, "token_revoked")}
+
+
+async def test_a_session_that_is_over_does_not_use_up_its_holders_look_ups(api: Api) -> None:
+    over, alive = await api.sign_in("active"), await api.sign_in("active", "password")
+    await over.post("/v1/sessions/logout")
+    await asyncio.gather(*(over.get("/v1/cards") for _ in range(80)))
+    assert (await alive.get("/v1/cards")).status == 200

@@ -10,6 +10,8 @@ from api.client import Api
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from service.mongo.client import Database
+
 
 async def test_a_session_is_refreshed_and_the_old_token_is_over(api: Api) -> None:
     tokens = await api.tokens("active")
@@ -96,6 +98,38 @@ async def test_a_list_is_paged_by_cursor(api: Api) -> None:
     assert len(seen) == len(set(seen)) >= 2
     assert (await client.get("/v1/sessions?cursor=***")).status == 422
     assert (await client.get("/v1/sessions?limit=0")).status == 422
+
+
+async def test_a_token_that_was_verified_before_is_worth_no_more_than_its_session(api: Api, database: Database) -> None:
+    tokens = await api.tokens("active", "face")
+    client = api.as_(tokens["accessToken"])
+    card_id = (await client.get("/v1/cards")).json["items"][0]["cardId"]
+    paths = ("/v1/me", "/v1/cards", f"/v1/cards/{card_id}", f"/v1/cards/{card_id}/balance")
+    sessions = database.collection("sessions")
+    live = await sessions.find_one({"_id": tokens["sessionId"]})
+    assert live is not None
+    # Another process writes, and the very next request knows.
+    for _ in range(3):
+        assert [(await client.get(path)).status for path in paths] == [200] * 4
+        await sessions.replace({**live, "endedAt": live["createdAt"]})
+        assert [(await client.get(path)).code for path in paths] == ["token_revoked"] * 4
+        await sessions.replace(live)
+        assert [(await client.get(path)).status for path in paths] == [200] * 4
+        await sessions.delete({"_id": live["_id"]})
+        assert [(await client.get(path)).code for path in paths] == ["token_revoked"] * 4
+        # Also of somebody else's card, and of none: who asks is judged first.
+        assert (await client.get(f"/v1/cards/{card_id[:-1]}x/balance")).code == "token_revoked"
+        await sessions.replace({**live, "holderId": "hld_somebodyelse"})
+        assert [(await client.get(path)).code for path in paths] == ["token_invalid"] * 4
+        await sessions.replace(live)
+
+
+async def test_a_token_that_was_verified_before_expires(api: Api) -> None:
+    client = await api.sign_in("active")
+    await api.advance(600)
+    assert [(await client.get("/v1/me")).status for _ in range(3)] == [200] * 3
+    await api.advance(31)
+    assert [(await client.get("/v1/me")).code for _ in range(3)] == ["token_expired"] * 3
 
 
 def _b64(data: bytes) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 from api.client import Api, Reply
+from bson import encode
 from faults.workers import ROOT, Wire, Worker, answers, worker
 
 from service.config import Config
@@ -145,7 +146,7 @@ async def test_a_key_whose_process_was_killed_is_usable_again(config: Config, pa
         uri = f"mongodb://127.0.0.1:{wire.port}/?directConnection=true"
         async with worker(_environment(config, YIKA_MONGODB_URI=uri), tmp_path / "log") as doomed, Api(doomed.url) as api:
             # The claim is made; then the process loses its database and is killed before it can know what became of it.
-            wire.lose_answer_to(b"findAndModify")
+            wire.lose_answer_to(WRITES["a place is held"])
             asking = asyncio.create_task(
                 api.as_(token).send(
                     "POST",
@@ -179,9 +180,9 @@ def _command(name: str, collection: str) -> bytes:
 
 WRITES = {
     "the key is claimed": _command("insert", "idempotency"),
-    "a place is held": _command("findAndModify", "limits"),
-    "the card is activated": _command("findAndModify", "cards"),
-    "the place is given back": _command("update", "limits"),
+    "a place is held": _command("update", "limits"),
+    "the card is activated": _command("update", "cards"),
+    "the place is given back": encode({"$pull": {"places": {"name": bytes(12)}}}).partition(b"name")[0][4:],
     "the answer is kept": _command("update", "idempotency"),
 }
 

@@ -15,12 +15,15 @@ ROOT = Path(__file__).parents[2]
 
 
 class Worker:
-    """One `python -m service serve`. `log` is what it wrote to standard error, whole once it ended."""
+    """One `python -m service serve`. `log` is what it wrote to standard error, whole once it ended.
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str, admin_url: str, log: Path) -> None:
+    `admin_urls` are several when YIKA_WORKERS is more than one.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str, admin_urls: list[str], log: Path) -> None:
         self.process = process
         self.url = url
-        self.admin_url = admin_url
+        self.admin_url, *_ = self.admin_urls = admin_urls
         self.log = log
 
     def signal(self, number: int) -> None:
@@ -49,7 +52,7 @@ async def worker(environment: Mapping[str, str], log: Path, *, ready: bool = Tru
             async with asyncio.timeout(20):
                 words = (await process.stdout.readline()).decode().replace(",", "").split()
             assert words[:2] == ["yika", "serves"], log.read_text()
-            made = Worker(process, words[2], words[4], log)
+            made = Worker(process, words[2], words[4:], log)
             async with asyncio.timeout(20):
                 while ready and await answers(made.url, "/readyz") != 200:
                     await asyncio.sleep(0.05)
@@ -63,6 +66,7 @@ async def worker(environment: Mapping[str, str], log: Path, *, ready: bool = Tru
 class Wire:
     """A TCP wire to the database. `cut` stops everything, `mend` lets new connections through.
 
+    `stall` keeps every connection open and carries nothing until `flow`.
     `lose_next_answer` passes on what the client says next, and closes before the answer comes back.
     """
 
@@ -71,6 +75,8 @@ class Wire:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._whole = True
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._marker = b""
         self.lost = 0
 
@@ -80,6 +86,7 @@ class Wire:
 
     async def __aexit__(self, *_: object) -> None:
         self.cut()
+        self.flow()
         assert self._server is not None
         self._server.close()
 
@@ -96,6 +103,12 @@ class Wire:
 
     def mend(self) -> None:
         self._whole = True
+
+    def stall(self) -> None:
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        self._flowing.set()
 
     def lose_answer_to(self, marker: bytes) -> None:
         """Close the connection on which the next request with these bytes is sent, once the database has it."""
@@ -115,6 +128,7 @@ class Wire:
 
         async def up() -> None:
             while data := await reader.read(65_536):
+                await self._flowing.wait()
                 there_writer.write(data)
                 await there_writer.drain()
                 if self._marker and self._marker in data:
@@ -127,6 +141,7 @@ class Wire:
 
         async def down() -> None:
             while data := await there_reader.read(65_536):
+                await self._flowing.wait()
                 if gone.is_set():
                     continue
                 writer.write(data)

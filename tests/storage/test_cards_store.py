@@ -58,11 +58,14 @@ async def test_a_card_comes_back_as_it_was_put(store: MongoCardStore) -> None:
     for records in (records for key, records in RECORDS.items() if key not in BYSTANDERS):
         for record in records:
             await _put(store, record)
-            balance = await store.balance(record.card.card_id)
+            whose = (record.card.card_id, record.card.holder_id)
+            assert await store.card(*whose) == record.card
+            balance = await store.balance(*whose)
             assert balance is not None
-            assert (await store.card(record.card.card_id), balance.card) == (record.card, record.card)
-            assert balance.figures == record.figures
-            entries = await store.history(record.card.card_id, record.card.holder_id)
+            assert (balance.card_id, balance.region_code) == (record.card.card_id, record.card.region_code)
+            assert (balance.generation, balance.stored_status) == (record.card.generation, record.card.stored_status)
+            assert (balance.stored_medical, balance.figures) == (record.card.stored_medical, record.figures)
+            entries = await store.history(*whose)
             assert entries is not None
             assert tuple(reversed(entries)) == record.history
             owned = await store.by_number(record.card.region_code, record.card.number)
@@ -72,8 +75,8 @@ async def test_a_card_comes_back_as_it_was_put(store: MongoCardStore) -> None:
 
 async def test_a_card_that_is_not_there_is_nothing(store: MongoCardStore, card: Card) -> None:
     nobody = CardId(new_id("card"))
-    assert await store.card(nobody) is None
-    assert await store.balance(nobody) is None
+    assert await store.card(nobody, card.holder_id) is None
+    assert await store.balance(nobody, card.holder_id) is None
     assert await store.history(nobody, card.holder_id) is None
     assert await store.by_activation(ActivationId(new_id("act"))) is None
     assert await store.by_number(card.region_code, "000000000") is None
@@ -91,11 +94,14 @@ async def test_a_number_counts_in_its_region_only(store: MongoCardStore, card: C
         await store.put(replace(card, card_id=CardId(new_id("card"))), "id", (), ())
 
 
-async def test_somebody_elses_history_is_nothing(store: MongoCardStore) -> None:
+async def test_somebody_elses_card_is_nothing(store: MongoCardStore) -> None:
     record = RECORDS["active"][0]
     await _put(store, record)
-    assert await store.history(record.card.card_id, record.card.holder_id)
-    assert await store.history(record.card.card_id, RECORDS["sealed2"][0].card.holder_id) is None
+    for look_up in (store.card, store.balance, store.history):
+        card_id, somebody_else = record.card.card_id, RECORDS["sealed2"][0].card.holder_id
+        mine, theirs = await asyncio.gather(look_up(card_id, record.card.holder_id), look_up(card_id, somebody_else))
+        assert mine
+        assert theirs is None
 
 
 async def test_cards_of_a_holder_are_paged_in_order(store: MongoCardStore, card: Card) -> None:
@@ -114,7 +120,7 @@ async def test_an_activation_is_one_write_with_its_history_and_what_is_to_be_tol
     activation = _activation(card)
     changed = await store.activate(card, activation, "en")
     assert changed == replace(card, stored_status=Status.ACTIVE, activation=activation, version=card.version + 1)
-    assert await store.card(card.card_id) == changed
+    assert await store.card(card.card_id, card.holder_id) == changed
     assert await store.by_activation(activation.activation_id) == changed
     document = raw.cards.find_one({"_id": card.card_id})
     assert document is not None
@@ -159,7 +165,7 @@ async def test_a_hundred_activations_over_two_connections_are_one(
 
 async def test_without_its_guard_the_same_race_happens_twice(store: MongoCardStore, card: Card, raw: Raw) -> None:
     """Two who read the card sealed both write. With the guard one is told so; without it both believe they activated it."""
-    read = [await store.card(card.card_id) for _ in range(2)]
+    read = [await store.card(card.card_id, card.holder_id) for _ in range(2)]
     assert read == [card, card]
     written = raw.cards.find_one({"_id": card.card_id})
     guarded = [await store.activate(one, _activation(card), "en") for one in read if one is not None]
@@ -187,7 +193,7 @@ async def test_an_activation_id_belongs_to_one_card(store: MongoCardStore, card:
     await _put(store, other)
     with pytest.raises(Duplicate):
         await store.activate(other.card, activation, "en")
-    assert await store.card(other.card.card_id) == other.card
+    assert await store.card(other.card.card_id, other.card.holder_id) == other.card
 
 
 async def test_what_waits_to_be_told_is_taken_off_once_and_alone(store: MongoCardStore, card: Card, raw: Raw) -> None:

@@ -147,7 +147,8 @@ async def test_a_guess_whose_process_died_keeps_its_place_until_the_window_ends(
 async def test_a_place_is_no_try_and_a_wrong_guess_is_one(store: MongoLimitStore, vault: Vault, raw: Raw) -> None:
     limits = Limits(store, vault, _Stopped(NOW))
     for wrong in (False, True, True, False):
-        await limits.settle(await limits.reserve(THREE, "somebody", "guess"), wrong=wrong)
+        place = await limits.reserve(THREE, "somebody", "guess")
+        await (limits.miss(place) if wrong else limits.free(place))
     (document,) = raw.limits.find({"_id": {"$ne": b"bystander"}})
     assert (len(document["tries"]), document["places"]) == (2, [])
 
@@ -160,9 +161,9 @@ async def test_a_wrong_guess_that_is_one_too_many_is_refused_and_leaves_no_place
     for _ in range(2):
         await limits.hit(THREE, "somebody")
     first, slower = [await limits.reserve(THREE, "somebody", "guess") for _ in range(2)]
-    await limits.settle(first, wrong=True)
+    await limits.miss(first)
     with pytest.raises(Refusal) as refused:
-        await limits.settle(slower, wrong=True)
+        await limits.miss(slower)
     assert refused.value.retry_after == 600
     (document,) = raw.limits.find({"_id": {"$ne": b"bystander"}})
     assert (len(document["tries"]), document["places"]) == (3, [])
@@ -182,7 +183,7 @@ async def test_of_two_hundred_different_guesses_at_once_no_more_are_judged_than_
         except Refusal:
             return
         judged += 1
-        await limits.settle(place, wrong=True)
+        await limits.miss(place)
 
     await asyncio.gather(*(guess(number) for number in range(200)))
     assert judged == 3
@@ -226,19 +227,16 @@ async def test_nobody_is_recognised_by_what_is_counted(store: MongoLimitStore, v
 
 
 def test_look_ups_are_paced_one_by_one_and_forgotten_when_told() -> None:
-    clock = _Stopped(NOW)
-    pace = Pace(THREE, clock)
+    pace = Pace(THREE)
     for minutes in (0, 4, 9):
-        clock.at = after(minutes)
-        pace.hit("a")
-    pace.hit("b")
+        pace.hit("a", after(minutes))
+    pace.hit("b", after(9))
     with pytest.raises(Refusal) as refused:
-        pace.hit("a")
+        pace.hit("a", after(9))
     assert refused.value.retry_after == 60
-    clock.at = after(10)
-    pace.hit("a")
+    pace.hit("a", after(10))
     with pytest.raises(Refusal) as refused:
-        pace.hit("a")
+        pace.hit("a", after(10))
     assert refused.value.retry_after == 4 * 60
     pace.forget()
-    pace.hit("a")
+    pace.hit("a", after(10))

@@ -367,7 +367,7 @@ async def test_no_store_looks_through_a_whole_collection(empty: Empty, vault: Va
     assert await cards.activate(card, activation, "en") is not None
     assert await cards.by_number(card.region_code, card.number) is not None
     assert await cards.by_activation(activation.activation_id) is not None
-    assert await cards.card(card.card_id) is not None
+    assert await cards.card(card.card_id, card.holder_id) is not None
     assert await cards.history(card.card_id, card.holder_id)
     assert len(await cards.cards_of(card.holder_id, None, 21)) == 1
     assert await cards.cards_of(card.holder_id, card.card_id, 21) == []

@@ -1,0 +1,105 @@
+"""How an answer goes out: a status line, the same protecting headers on every one, what a route adds, and the body.
+
+True here: nothing is answered in any other way, so nothing goes out without these headers; head and body are one write. The
+values of headers are ours or have been looked at character by character. Never here: a body for a HEAD or a 304.
+"""
+
+import random
+import secrets
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import HttpVersion11, web
+
+from service.idempotency import Answer
+
+JSON: Final = "application/json"
+_PROTECTING: Final[Mapping[str, str]] = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "Referrer-Policy": "no-referrer",
+    "Server": "yika",
+}
+_NOT_MODIFIED: Final = 304
+# What fits into a connection's buffer need not wait until it has been sent.
+_LARGE: Final = 64 * 1024
+# For what only has to differ, not to be unguessable; a call of the system for each would cost more than all else at the border.
+_chance = random.Random(secrets.randbits(256))  # noqa: S311
+
+
+class Response:
+    """An answer on its way out. aiohttp's protocol calls `prepare`, `write_eof` and `keep_alive`, as on its own responses.
+
+    `headers` are added to the protecting ones, or take their place.
+    """
+
+    __slots__ = ("body", "headers", "keep_alive", "media_type", "status")
+
+    def __init__(self, answer: Answer, headers: Mapping[str, str] | None = None) -> None:
+        self.status = answer.status
+        self.media_type = answer.media_type
+        self.body = answer.body
+        self.headers = dict(headers) if headers else {}
+        self.keep_alive: bool | None = None
+
+    def force_close(self) -> None:
+        """This answer is the last on its connection."""
+        self.keep_alive = False
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write it. Raises ConnectionResetError when nobody is there any more."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        if self.keep_alive is None:
+            self.keep_alive = request.keep_alive
+        body = b"" if request.method == "HEAD" or self.status == _NOT_MODIFIED else self.body
+        transport.write(self._head(request.version >= HttpVersion11) + body)
+        if len(body) > _LARGE:
+            await request.writer.drain()
+
+    async def write_eof(self) -> None:
+        """Everything was written at once."""
+
+    def _head(self, modern: bool) -> bytes:  # noqa: FBT001  whether the client speaks HTTP/1.1
+        headers = self.headers
+        if headers.keys().isdisjoint(_PROTECTING):
+            lines = [_beginning(self.status, self.media_type)]
+        else:
+            lines = [_status_line(self.status, self.media_type)]
+            headers = {**_PROTECTING, **headers}
+        lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+        if self.status != _NOT_MODIFIED:
+            lines.append(f"Content-Length: {len(self.body)}\r\n")
+        if not self.keep_alive:
+            lines.append("Connection: close\r\n")
+        elif not modern:
+            lines.append("Connection: keep-alive\r\n")
+        lines.append(_date(int(time.time())))
+        return "".join(lines).encode("latin-1")
+
+
+@lru_cache(maxsize=256)
+def _status_line(status: int, media_type: str) -> str:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {media_type}\r\n"
+
+
+@lru_cache(maxsize=256)
+def _beginning(status: int, media_type: str) -> str:
+    return _status_line(status, media_type) + "".join(f"{name}: {value}\r\n" for name, value in _PROTECTING.items())
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """The last header and the end of the head."""
+    return f"Date: {formatdate(second, usegmt=True)}\r\n\r\n"
+
+
+def random_hex(bits: int) -> str:
+    """Hex digits for an id of a request or a trace, never all zeros."""
+    return f"{_chance.getrandbits(bits) or 1:0{bits // 4}x}"
