@@ -9,7 +9,7 @@ PY := .venv/bin/python
 export PYTHON
 
 # No file is made here: each target is a thing to do.
-.PHONY: help run test soak check lint format types contracts spec lock clean distclean sandbox dev
+.PHONY: help run test soak bench growth check lint format types contracts spec lock clean distclean sandbox dev
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -27,6 +27,14 @@ test: dev ## All tests, against a real MongoDB that they start and stop
 
 soak: dev ## The races and stops again and again, some ten minutes
 	@YIKA_SOAK_ROUNDS=50 exec $(PY) -m pytest tests/faults/test_processes.py $(ARGS)
+
+bench: dev ## Yika against its peers, and its bars; some twenty minutes
+	@sh deploy/local/bench.sh $(PY)
+	@exec $(PY) -m bench $(ARGS)
+
+growth: dev ## What a million cards cost beside ten thousand; some twenty minutes
+	@sh deploy/local/bench.sh $(PY)
+	@exec $(PY) -m bench.growth $(ARGS)
 
 check: ## All that CI checks
 	@exec bash .ci/run
@@ -56,7 +64,7 @@ clean: ## Remove what tools left behind
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 distclean: clean ## The same, and the environment and the sandbox's data
-	@rm -rf .venv .venv.lock .yika
+	@rm -rf .venv .venv.lock .yika .bench bench/peers/fastify/node_modules
 
 sandbox dev:
 	@sh deploy/local/ready.sh $@
