@@ -5,55 +5,41 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Final, Literal
 
 import orjson
 import typer
-import uvloop
-from rich.console import Console
 from rich.table import Table
 
 from handlers.docs import Documents
-from service.app import StartError, connect
-from service.config import Config, ConfigError, read_config
+from service.app import Process, StartError, connect
+from service.config import Config
 from service.errors import Refusal
+from service.import_commands import generate_rows, import_rows
 from service.keyring import LEAD_SECONDS, KeyringError, alone_with, load_keyring, new_keyring, save_keyring
 from service.logs import set_up_logs
-from service.mongo.client import StorageError
 from service.mongo.embedded import EmbeddedMongo, EmbeddedMongoError
-from service.mongo.migrations import MigrationError, migrate, pending
-from service.server import Served, api_routes, serving
+from service.mongo.migrations import migrate, pending
+from service.places import PlaceError, borrowed, take_places, url
+from service.server import Handed, Served, api_routes, serving
+from service.terminal import configuration as _config
+from service.terminal import err as _err
+from service.terminal import out as _out
+from service.terminal import run as _run
+from service.terminal import stop as _stop
+from service.worker_channel import WorkerSide
+from service.workers import Workers, WorkersError
 
 command = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 keys_command = typer.Typer(no_args_is_help=True, help="The keyring: signing keys and keys for fields at rest.")
 command.add_typer(keys_command, name="keys")
+command.command("import")(import_rows)
+command.command("generate")(generate_rows)
 
-_out = Console()
-_err = Console(stderr=True)
-
-
-def _stop(reason: object) -> NoReturn:
-    _err.print(f"[bold red]yika:[/] {reason}", highlight=False)
-    raise typer.Exit(1)
-
-
-def _config(**overrides: object) -> Config:
-    try:
-        return read_config(**overrides)
-    except ConfigError as error:
-        _stop(error)
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        uvloop.run(work)
-    except (StartError, MigrationError, KeyringError, StorageError) as error:
-        _stop(error)
-    except Refusal as refusal:
-        _stop(f"the database does not answer ({refusal.code})")
+_FOLLOW_SECONDS: Final = 30.0
 
 
 async def _serve(config: Config, announce: Callable[[Served], None], *, seed_first: bool = False) -> None:
@@ -78,11 +64,81 @@ async def _migrate(config: Config) -> int:
 @command.command()
 def serve() -> None:
     """Serve the API with the configuration from the environment."""
+    config = _config()
+    if config.workers > 1:
+        _serve_by_several(config)
+        return
 
     def announce(served: Served) -> None:
         _out.print(f"yika serves {served.url}, admin {served.admin_url}", highlight=False, soft_wrap=True)
 
-    _run(_serve(_config(), announce))
+    _run(_serve(config, announce))
+
+
+def _serve_by_several(config: Config) -> None:
+    set_up_logs(config.log_level)
+    try:
+        places = take_places(config)
+    except PlaceError as error:
+        _stop(error)
+    shown = url(places[0].public, config.host)
+    admin = " ".join(url(place.admin, config.admin_host) for place in places)
+
+    def announce() -> None:
+        _out.print(f"yika serves {shown}, admin {admin}", highlight=False, soft_wrap=True)
+
+    try:
+        _run(Workers(config, places, ("-m", "service", "worker")).run(announce))
+    except WorkersError as error:
+        if str(error):
+            _stop(error)
+        raise typer.Exit(1) from None
+
+
+@command.command(hidden=True)
+def worker(public: int, admin: int, channel: int, *, successor: bool = False) -> None:
+    """One of several; `serve` starts it with the numbers of its sockets."""
+    config = _config()
+    side = WorkerSide(borrowed(channel))
+
+    async def first(process: Process) -> None:
+        if successor:
+            await _fit_to_follow(process, side.stop)
+
+    _run(_work(config, side, Handed(borrowed(public), borrowed(admin), first)))
+
+
+async def _fit_to_follow(process: Process, stop: asyncio.Event) -> None:
+    """Return once this worker can do what the one it follows does. Raises StartError when it cannot, also after a while."""
+    reason = ""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_FOLLOW_SECONDS):
+            while not stop.is_set():
+                try:
+                    await process.readiness()
+                except Refusal as refusal:
+                    reason = str(refusal.facts.get("reason", refusal.code))
+                    await asyncio.sleep(0.2)
+                else:
+                    return
+            return
+    raise StartError(f"this worker is not ready ({reason}); the one it should have followed goes on")
+
+
+async def _work(config: Config, side: WorkerSide, handed: Handed) -> None:
+    """Serve until told to stop or to leave, then finish what is under way."""
+    set_up_logs(config.log_level)
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(name, side.stop.set)
+    async with side, serving(config, handed=handed) as served:
+        side.tell_listening()
+        await side.over()
+        if side.leave.is_set():
+            await served.leave(config.drain_seconds, side.stop)
+        else:
+            served.process.readiness.stopping = True
+            await asyncio.sleep(config.notice_seconds)
 
 
 @command.command()

@@ -48,11 +48,19 @@ class Vault:
 
     def seal(self, collection: str, field: str, document: str, text: str) -> bytes:
         """Encrypt one field of one document under the newest field key."""
+        return self.sealing(collection, document)(field, text)
+
+    def sealing(self, collection: str, document: str) -> Callable[[str, str], bytes]:
+        """Seals the fields of one document: from field and text to the sealed form. The key is looked up once."""
         kid = self._ring().sealer(time.time()).kid.encode()
-        nonce = secrets.token_bytes(_NONCE)
-        place = f"{collection}\0{field}\0{document}".encode()
-        sealed = self._cipher(kid).encrypt(nonce, text.encode(), place)
-        return bytes((_AES_256_GCM, len(kid))) + kid + nonce + sealed
+        head = bytes((_AES_256_GCM, len(kid))) + kid
+        encrypt = self._cipher(kid).encrypt
+
+        def seal(field: str, text: str) -> bytes:
+            nonce = secrets.token_bytes(_NONCE)
+            return head + nonce + encrypt(nonce, text.encode(), f"{collection}\0{field}\0{document}".encode())
+
+        return seal
 
     def open(self, collection: str, field: str, document: str, sealed: bytes) -> str:
         """Decrypt. Raises VaultError when the value is not whole or not from this place."""

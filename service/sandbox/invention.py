@@ -67,7 +67,7 @@ _LATIN_GIVEN: Final = (
 )
 # Without the letters and digits that are taken for one another when somebody types them from a screen.
 _LOWER: Final = "abcdefghjkmnpqrstuvwxyz"
-_UPPER: Final = _LOWER.upper()
+CARD_LETTERS: Final = _LOWER.upper()
 _DIGITS: Final = "23456789"
 _SEQUENCES_OF: Final[Mapping[Sex | None, tuple[int, int]]] = {None: (1, 1), "male": (1, 2), "female": (2, 2)}
 _PIN_LENGTH: Final = 6
@@ -84,6 +84,12 @@ def is_invented(id_number: str) -> bool:
 def is_invented_name(name: str) -> bool:
     """Whether a name carries our mark: 假, "not real", right after the surname, or INVENTED for a surname."""
     return _MARK in name[1:3] or name.endswith(f" {_LATIN_MARK}")
+
+
+def invented_name(number: int) -> str:
+    """A marked Chinese name for any number, the same for the same; there are a few thousand of them."""
+    number, given = divmod(number, len(_GIVEN))
+    return _SURNAMES[number % len(_SURNAMES)] + _MARK + _GIVEN[given]
 
 
 def is_invented_region(region_code: str) -> bool:
@@ -173,7 +179,7 @@ class Inventor:
 
         def draw(stream: Random) -> str:
             digits = card_number_format.length - 2
-            body = f"{stream.choice(_UPPER)}{stream.randrange(10**digits):0{digits}d}"
+            body = f"{stream.choice(CARD_LETTERS)}{stream.randrange(10**digits):0{digits}d}"
             nine = card_number_format.length == NATIONAL_CARD_NUMBER.length
             return body + (card_number_check_character(body) if nine else str(stream.randrange(10)))
 
@@ -236,6 +242,6 @@ class Inventor:
     def _password(self, kind: str, length: int) -> str:
         stream = self._stream(kind)
         while True:
-            password = "".join(stream.choices(_LOWER + _UPPER + _DIGITS, k=length))
-            if all(set(password) & set(signs) for signs in (_LOWER, _UPPER, _DIGITS)):
+            password = "".join(stream.choices(_LOWER + CARD_LETTERS + _DIGITS, k=length))
+            if all(set(password) & set(signs) for signs in (_LOWER, CARD_LETTERS, _DIGITS)):
                 return password
