@@ -102,6 +102,8 @@ def _bare_turn(where: Ground, people: Sequence[Person], seconds: float) -> dict[
         "INPUT": str(given),
         "SECONDS": str(seconds),
         "IN_FLIGHT": str(IN_FLIGHT),
+        # As many threads as Yika gives the driver; with its default of five a core the bare writer is slower.
+        "MOTOR_MAX_WORKERS": "32",
     }
     command = [sys.executable, "-m", "bench.bare", "activate"]
     told: dict[str, float] = orjson.loads(run_to_end(command, {where.cores.server}, environment, seconds + 60))

@@ -159,12 +159,9 @@ _REASONS: Final = {
 def read_json_row(line: bytes) -> Row:
     """A line of NDJSON. Raises Rejected."""
     try:
-        line.decode()
         return ImportedRow.model_validate_json(line).row()
-    except UnicodeDecodeError:
-        raise Rejected([Fault("", "notUtf8")]) from None
     except ValidationError as error:
-        raise Rejected(_faults(error)) from None
+        raise Rejected(_faults(error) if _is_utf8(line) else [Fault("", "notUtf8")]) from None
 
 
 def read_csv_row(line: bytes, columns: Sequence[str]) -> Row:
@@ -195,6 +192,14 @@ def read_header(line: bytes) -> tuple[str, ...]:
     if missing := [name for name in FIELDS if name in REQUIRED and name not in columns]:
         raise HeaderError(f"the header lacks {', '.join(missing)}")
     return columns
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _cells(line: bytes) -> list[str]:

@@ -49,10 +49,14 @@ def _today_resident_id(text: str) -> ResidentId:
 # Chats and pages hand these along; and the dot in the names of many peoples is typed in many ways.
 _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"))
 _DOTS = dict.fromkeys(map(ord, "\u2022\u2027\u2219\u22c5\u30fb\uff65\u16eb"), "\u00b7")
+_HAN = re.compile(r"[\u4e00-\u9fff]+")
 _BETWEEN_HAN = re.compile(r"(?<=[\u3400-\u9fff\u00b7])\s+(?=[\u3400-\u9fff\u00b7])")
 
 
 def _name(value: str) -> str:
+    # Most names are this and nothing has to be done about them.
+    if _HAN.fullmatch(value):
+        return value
     plain = unicodedata.normalize("NFC", value).translate(_UNSEEN).translate(_DOTS)
     name = _BETWEEN_HAN.sub("", " ".join(plain.split()))
     if not name or any(unicodedata.category(sign).startswith("C") for sign in name):

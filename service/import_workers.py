@@ -26,7 +26,7 @@ from service.keyring import load_keyring
 from service.mongo.imports import prepared
 from service.regions import Regions
 from service.sandbox.invention import is_invented, is_invented_region
-from service.vault import Vault
+from service.vault import BatchVault, Vault
 
 _AT_A_TIME: Final = 100
 _Before = TypeVar("_Before")
@@ -48,18 +48,17 @@ class Desk:
 
     def __init__(self, plan: WorkerPlan) -> None:
         """Raises KeyringError and PolicyError."""
-        ring = load_keyring(plan.keyring)
-        self._vault = Vault(lambda: ring)
+        self._ring = load_keyring(plan.keyring)
         self._columns = plan.columns
         served = Regions.load_directory(plan.regions)
         fault = _not_invented if plan.sandbox else _invented
         # A sandbox that was given real regions must still take nobody real.
         at_home = {code: region for code, region in served.by_code.items() if is_invented_region(code) == plan.sandbox}
-        self._rules = RowRules(Regions(at_home), self._vault, fault)
+        self._rules = RowRules(Regions(at_home), Vault(lambda: self._ring), fault)
 
     def judge(self, lines: Lines) -> Batch:
         """The batch of some lines. Empty lines are nothing."""
-        now = datetime.now(UTC)
+        now, vault = datetime.now(UTC), BatchVault(lambda: self._ring)
         numbered = [(number, line) for number, line in enumerate(lines.lines, start=lines.first) if line != b""]
         rows: list[PreparedRow] = []
         complaints: list[Complaint] = []
@@ -68,7 +67,7 @@ class Desk:
         for start in range(0, len(numbered), _AT_A_TIME):
             read = _each(self._read, numbered[start : start + _AT_A_TIME], complaints)
             entries = _each(lambda row: self._rules.entry(row, now), read, complaints)
-            rows.extend(prepared(self._vault, number, entry) for number, entry in entries)
+            rows.extend(prepared(vault, number, entry) for number, entry in entries)
         return Batch(rows, complaints, len({complaint.line for complaint in complaints}))
 
     def _read(self, line: bytes | None) -> Row:

@@ -39,6 +39,7 @@ _NO_REQUEST: Final = b"import"
 # What a card can only be after somebody activated it. A cancelled card may have been cancelled before.
 _AFTER_ACTIVATION: Final = frozenset({Status.ACTIVE, Status.TEMPORARILY_LOST, Status.FORMALLY_LOST, Status.LOCKED})
 _OPEN_ACCOUNT: Final = frozenset({BankStatus.ACTIVE, BankStatus.DORMANT})
+_PARTS: Final = ("BalanceFen", "AsOf", "Source")
 # Numbers' own words for what is wrong, as a rejected row says them.
 _NUMBER_FAULTS: Final = {"format": "format", "check_character": "checkCharacter", "birth_date": "birthDate"}
 
@@ -216,10 +217,9 @@ def _state_faults(row: Row, now: datetime) -> Iterator[Fault]:
 
 
 def _figure_faults(figure: ImportedFigure, now: datetime) -> Iterator[Fault]:
-    parts = (("BalanceFen", figure.balance_fen), ("AsOf", figure.as_of), ("Source", figure.source))
-    missing = [name for name, value in parts if value is None]
-    if missing and len(missing) < len(parts):
-        yield from (Fault(f"{figure.account}{name}", "missing") for name in missing)
+    parts = (figure.balance_fen, figure.as_of, figure.source)
+    if None in parts and parts != (None, None, None):
+        yield from (Fault(f"{figure.account}{_PARTS[place]}", "missing") for place, part in enumerate(parts) if part is None)
     if figure.as_of is not None and figure.as_of > now:
         yield Fault(f"{figure.account}AsOf", "inFuture")
 

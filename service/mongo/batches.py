@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Final, Generic, TypeVar
 
-# Seconds; a few times what a batch normally takes.
-PATIENCE: Final = 0.005
+# Seconds; many times what a batch takes, also in a process that is busy: who is impatient there makes it busier.
+PATIENCE: Final = 0.05
 
 ItemT = TypeVar("ItemT")
 
@@ -34,7 +34,11 @@ class Batches(Generic[ItemT]):
         self._waiting.append(item)
         if not self._drains or len(self._waiting) >= self._most_items:
             self._start()
-        elif self._impatience is None:
+        else:
+            self._be_patient()
+
+    def _be_patient(self) -> None:
+        if self._impatience is None:
             self._impatience = asyncio.get_running_loop().call_later(PATIENCE, self._wait_no_more, context=Context())
 
     def _wait_no_more(self) -> None:
@@ -54,12 +58,17 @@ class Batches(Generic[ItemT]):
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._most_items], self._waiting[self._most_items :]
                 await self._run(batch)
+                if len(self._drains) > 1 and len(self._waiting) < self._most_items:
+                    # It was needed once. The others go on, each with the more in it; should they hang, see `_wait_no_more`.
+                    break
         finally:
             # In the same step in which nobody was seen waiting: whoever comes later must find this drain gone, or they
             # would wait for one that has stopped looking.
             task = asyncio.current_task()
             if task is not None:
                 self._drains.discard(task)
+            if self._waiting:
+                self._be_patient()
 
 
 def settle(futures: list["asyncio.Future[ItemT]"], value: ItemT) -> None:

@@ -140,6 +140,23 @@ def test_numbers_are_taken_as_people_paste_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("张伟", "张伟"),
+        (" 张 伟 ", "张伟"),
+        ("欧阳\u3000安", "欧阳安"),
+        ("买买提\u2022吐尔逊", "买买提·吐尔逊"),
+        ("张\u200b伟", "张伟"),
+        ("CLARA  INVENTED", "CLARA INVENTED"),
+        ("㐱\U00020bb7", "㐱\U00020bb7"),
+        ("e\u0301lan", "élan"),
+    ],
+)
+def test_names_are_taken_as_people_write_them(told: str, name: str) -> None:
+    assert entry(SEALED | {"holderName": told}).card.holder_name == name
+
+
+@pytest.mark.parametrize(
     ("change", "expected"),
     [
         ({"idNumber": "196533199111121375"}, [("idNumber", "checkCharacter")]),

@@ -421,3 +421,14 @@ def test_whatever_is_typed_is_read_or_refused_with_a_code(parse: Callable[[str],
     except InvalidNumber as no:
         # Either answer is right; a crash is not.
         assert no.code in {"format", "check_character", "birth_date"}  # noqa: PT017
+
+
+@given(st.text(alphabet=string.ascii_letters + string.digits, min_size=1))
+def test_plain_text_is_normalised_like_text_with_something_to_mend(text: str) -> None:
+    assert normalise(text) == normalise(f"{text}\u200b") == text.upper()
+
+
+@pytest.mark.parametrize("body", ["", "1" * 16, "1" * 18, "1" * 16 + "x", "1" * 16 + "²"])
+def test_a_body_that_is_none_has_no_check_character(body: str) -> None:
+    with pytest.raises(ValueError, match="not a body"):
+        resident_id_check_character(body)

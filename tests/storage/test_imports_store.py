@@ -261,6 +261,30 @@ async def test_a_write_whose_answer_was_lost_is_written_again_and_once(
     assert (place[1]["cards"].count_documents({}), place[1]["holders"].count_documents({})) == (3000, 3000)
 
 
+async def test_a_database_that_goes_away_for_a_while_is_waited_for(
+    config: Config, place: tuple[Database, Raw], desk: Desk, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.ndjson"
+    path.write_text("".join(json.dumps(row) + "\n" for row in people(8000)), encoding="utf-8")
+    there = urlsplit(config.mongodb_uri.get_secret_value())
+    assert there.hostname
+    assert there.port
+    async with Wire(there.hostname, there.port) as wire:
+        uri = f"mongodb://127.0.0.1:{wire.port}/?directConnection=true"
+        async with Database(uri, place[1].name, deadline_seconds=1, pool=4) as database:
+            work = asyncio.get_running_loop().create_task(go(database, desk, path, tmp_path / "rejected"))
+            while not place[1]["imports"].find_one({"offset": {"$gt": 0}}):
+                await asyncio.sleep(0.01)
+            wire.cut()
+            await asyncio.sleep(3)
+            assert not work.done()
+            wire.mend()
+            progress = await work
+    assert progress.done
+    assert progress.counts.rows == 8000
+    assert (place[1]["cards"].count_documents({}), place[1]["holders"].count_documents({})) == (8000, 8000)
+
+
 async def test_what_the_database_does_not_take_is_told_by_a_code_alone(place: tuple[Database, Raw]) -> None:
     row = PreparedRow(
         1, b"p", HolderId(new_id("hld")), b"", CardId("card_x"), bson.encode({"_id": "card_x", "name": "196533199111121376"})

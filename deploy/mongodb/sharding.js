@@ -1,0 +1,54 @@
+// Shards Yika's database on a cluster, and keeps every province's people on the shards of its zone. Run once, after
+// `python -m service migrate` and before the first import, against a mongos of MongoDB 7.0 or later:
+//
+//   mongosh "mongodb://…/?authSource=admin" --eval 'const database = "yika", provinces = {"44": "guangdong", "11": "beijing"}' \
+//     --file deploy/mongodb/sharding.js
+//
+// `provinces` names a zone for the first two digits of region codes; who is not named lies anywhere. Shards are given to
+// zones with sh.addShardToZone("shard07", "guangdong"), before or after. docs/scale.md says why each key is what it is.
+/* global sh, db, database, provinces */
+
+const cluster = db.getSiblingDB(database);
+const named = (collection) => `${database}.${collection}`;
+
+// As service/ids.py has it: a region's code in base32, in the order in which its signs sort.
+const SIGNS = "234567abcdefghijklmnopqrstuvwxyz";
+const placeOf = (region) => [15, 10, 5, 0].map((shift) => SIGNS[(region >> shift) & 31]).join("");
+
+sh.enableSharding(database);
+
+// A unique index must begin with the shard key, and these cannot. docs/scale.md says what takes their place.
+for (const [name, keys] of [
+    ["number", { numberIndex: 1, regionCode: 1 }],
+    ["activation", { "activation.id": 1 }],
+]) {
+    cluster.cards.dropIndex(name);
+    const only = name === "activation" ? { partialFilterExpression: { "activation.id": { $exists: true } } } : {};
+    cluster.cards.createIndex(keys, { name, ...only });
+}
+
+// A person's cards and the log of who looked at them lie together.
+// Cards have the index that this needs.
+cluster.accesses.createIndex({ holderId: 1, _id: 1 }, { name: "shard" });
+sh.shardCollection(named("cards"), { holderId: 1, _id: 1 });
+sh.shardCollection(named("accesses"), { holderId: 1, _id: 1 });
+
+// Found by ID number when somebody signs in; the index is a keyed code, spread evenly, and stays unique.
+sh.shardCollection(named("holders"), { idNumberIndex: 1 }, true);
+
+// Always asked for by their id, which is random.
+for (const collection of ["sessions", "idempotency", "limits", "verifications", "dependants"]) {
+    sh.shardCollection(named(collection), { _id: "hashed" });
+}
+
+// Messages are a queue of days: they, and the few documents of migrations, imports and keyring, stay on one shard.
+
+for (const [digits, zone] of Object.entries(provinces)) {
+    const first = `hld_${placeOf(Number(digits) * 10000)}`;
+    const next = `hld_${placeOf((Number(digits) + 1) * 10000)}`;
+    for (const collection of ["cards", "accesses"]) {
+        sh.updateZoneKeyRange(named(collection), { holderId: first, _id: MinKey() }, { holderId: next, _id: MinKey() }, zone);
+    }
+}
+
+sh.status();
