@@ -23,6 +23,7 @@ from service.import_files import Complaint, Lines, Place, RejectedFile, SourceFi
 LEASE_SECONDS: Final = 6.0
 _HEARTBEAT_SECONDS: Final = 1.5
 _ASK_AGAIN_SECONDS: Final = 0.5
+_SAME_SIGNAL_SECONDS: Final = 1.0
 # One batch waits for the disk, one travels, one is being taken apart.
 _WRITES: Final = 3
 # How long a database that does not answer is waited for.
@@ -262,7 +263,10 @@ class ImportRun:
         try:
             return await self._prepare(lines)
         except WorkersGone:
-            if self._stopping.is_set():
+            # The same signal may reach them before it reaches us.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SAME_SIGNAL_SECONDS):
+                    await self._stopping.wait()
                 return None
             raise RunError(f"a worker process ended by itself; {_AGAIN}") from None
 

@@ -169,7 +169,7 @@ async def test_an_import_that_is_killed_again_and_again_ends_as_if_nobody_had_to
 async def test_an_import_that_is_told_to_stop_ends_at_a_batch_and_says_how_to_go_on(place: Places, *, group: bool) -> None:
     """A service manager signals every process of the group, a terminal too, an operator only one."""
     here = place()
-    path = here.file("rows.ndjson", 12_000)
+    path = here.file("rows.ndjson", 30_000)
     async with here.started("import", str(path)) as process:
         async with asyncio.timeout(60):
             while not here.raw["imports"].find_one({"offset": {"$gt": 0}}):
@@ -185,13 +185,13 @@ async def test_an_import_that_is_told_to_stop_ends_at_a_batch_and_says_how_to_go
     assert b"Traceback" not in complaints
     written = here.raw["imports"].find_one()
     assert written is not None
-    assert 0 < written["line"] < 12_000
+    assert 0 < written["line"] < 30_000
     # Nothing beyond what is counted, and no lock that anybody would have to wait for.
     assert len(here.everything()) == written["cardsAdded"] + written["peopleAdded"]
     ended = here.run("import", str(path))
     assert ended.returncode == DONE, ended.stderr
     assert "waiting" not in ended.stdout
-    assert "12,000 cards added, 0 there already, 0 rows rejected" in ended.stdout
+    assert "30,000 cards added, 0 there already, 0 rows rejected" in ended.stdout
 
 
 async def test_a_stopped_import_goes_on_only_in_the_file_that_it_was(place: Places) -> None:
