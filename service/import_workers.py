@@ -26,7 +26,7 @@ from service.keyring import load_keyring
 from service.mongo.imports import prepared
 from service.regions import Regions
 from service.sandbox.invention import is_invented, is_invented_region
-from service.vault import BatchVault, Vault
+from service.vault import Vault
 
 _AT_A_TIME: Final = 100
 _Before = TypeVar("_Before")
@@ -58,7 +58,7 @@ class Desk:
 
     def judge(self, lines: Lines) -> Batch:
         """The batch of some lines. Empty lines are nothing."""
-        now, vault = datetime.now(UTC), BatchVault(lambda: self._ring)
+        now, vault = datetime.now(UTC), Vault(lambda: self._ring)
         numbered = [(number, line) for number, line in enumerate(lines.lines, start=lines.first) if line != b""]
         rows: list[PreparedRow] = []
         complaints: list[Complaint] = []

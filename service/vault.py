@@ -10,7 +10,7 @@ Sealed form: algorithm (1 byte; 1 = AES-256-GCM), length of the key id (1 byte),
 import hmac
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -20,7 +20,6 @@ from service.keyring import Keyring
 
 _AES_256_GCM: Final = 1
 _NONCE: Final = 12
-_AT_ONCE: Final = 512
 
 
 class VaultError(Exception):
@@ -47,9 +46,6 @@ class Vault:
                 raise VaultError("sealed under a key that this keyring does not hold")
         return cipher
 
-    def _nonce(self) -> bytes:
-        return secrets.token_bytes(_NONCE)
-
     def seal(self, collection: str, field: str, document: str, text: str) -> bytes:
         """Encrypt one field of one document under the newest field key."""
         return self.sealing(collection, document)(field, text)
@@ -58,10 +54,10 @@ class Vault:
         """Seals the fields of one document: from field and text to the sealed form. The key is looked up once."""
         kid = self._ring().sealer(time.time()).kid.encode()
         head = bytes((_AES_256_GCM, len(kid))) + kid
-        encrypt, fresh = self._cipher(kid).encrypt, self._nonce
+        encrypt = self._cipher(kid).encrypt
 
         def seal(field: str, text: str) -> bytes:
-            nonce = fresh()
+            nonce = secrets.token_bytes(_NONCE)
             return head + nonce + encrypt(nonce, text.encode(), f"{collection}\0{field}\0{document}".encode())
 
         return seal
@@ -85,24 +81,3 @@ class Vault:
     def mac(self, use: str, *parts: str) -> bytes:
         """A keyed code over some parts, for one use: one-time codes, refresh tokens, who made a request."""
         return hmac.digest(self._mac_key, "\0".join((use, *parts)).encode(), "sha256")
-
-
-class BatchVault(Vault):
-    """The same vault for sealing a thousand documents in one go and in one thread: it draws its nonces many at a time.
-
-    Asking the system for each is a twelfth of what an import computes. It must not outlive the batch: two processes that had
-    one between them would use a nonce twice.
-    """
-
-    def __init__(self, ring: Callable[[], Keyring]) -> None:
-        super().__init__(ring)
-        self._drawn = _nonces()
-
-    def _nonce(self) -> bytes:
-        return next(self._drawn)
-
-
-def _nonces() -> Iterator[bytes]:
-    while True:
-        drawn = secrets.token_bytes(_NONCE * _AT_ONCE)
-        yield from (drawn[start : start + _NONCE] for start in range(0, len(drawn), _NONCE))

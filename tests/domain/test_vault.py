@@ -5,7 +5,7 @@ import pytest
 
 from service.keyring import FieldKey, Keyring, new_keyring
 from service.passwords import Passwords
-from service.vault import BatchVault, Vault, VaultError
+from service.vault import Vault, VaultError
 
 PLACE = ("cards", "number", "card_a")
 
@@ -171,13 +171,3 @@ async def test_a_password_is_peppered_so_that_a_stolen_hash_cannot_be_tried_else
     finally:
         passwords.close()
         elsewhere.close()
-
-
-def test_a_batch_is_sealed_like_everything_else_and_no_nonce_comes_twice(rings: list[Keyring], vault: Vault) -> None:
-    batch = BatchVault(lambda: rings[-1])
-    seal = batch.sealing("cards", "card_a")
-    sealed = [seal("number", "A1234567X") for _ in range(2000)] + [batch.seal(*PLACE, "A1234567X") for _ in range(2000)]
-    assert {vault.open(*PLACE, one) for one in sealed} == {"A1234567X"}
-    head = len(sealed[0]) - len("A1234567X") - 16 - 12
-    assert len({one[head : head + 12] for one in sealed}) == len(sealed)
-    assert (batch.index("a", "b"), batch.mac("a", "b")) == (vault.index("a", "b"), vault.mac("a", "b"))
