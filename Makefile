@@ -9,7 +9,7 @@ PY := .venv/bin/python
 export PYTHON
 
 # No file is made here: each target is a thing to do.
-.PHONY: help run test soak bench growth check lint format types contracts spec lock clean distclean sandbox dev
+.PHONY: help run test soak bench growth check lint format types contracts spec matrix lock clean distclean sandbox dev
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -55,6 +55,9 @@ contracts: dev ## Who may import whom
 
 spec: dev ## The OpenAPI document against its own rules
 	@$(PY) -m service openapi --check
+
+matrix: dev ## docs/transitions.md anew, from the table of transitions and the packs
+	@$(PY) -m service policy matrix service/regions > docs/transitions.md
 
 lock: ## The lock files anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	@sh deploy/local/lock.sh $(if $(UPGRADE),--upgrade)

@@ -168,7 +168,7 @@ def _check_same(where: Ground, tokens: _Tokens) -> None:
 def _shape(document: dict[str, Any]) -> dict[str, Any]:
     """A card without what differs from one time to another; the relay empties the outbox when it has carried it."""
     activation = {**document["activation"], "at": None, "request": len(document["activation"]["request"])}
-    history = [{**entry, "at": None} for entry in document["history"]]
+    history = [{**entry, "at": None, "request": len(entry["request"])} for entry in document["history"]]
     return {**document, "activation": activation, "history": history, "outbox": None}
 
 

@@ -42,7 +42,7 @@ def _cards(client: "AsyncIOMotorClient[dict[str, Any]]") -> Cards:
 
 
 def prepared(card_id: CardId, holder_id: str, at: datetime) -> Work:
-    """Filter and update of one activation, as `MongoCardStore.activate` writes it; the bench compares what both leave."""
+    """Filter and update of one activation, as `MongoCardStore.change` writes it; the bench compares what both leave."""
     activation_id = derived_id("act", card_id, "0")
     return {"_id": card_id, "status": "sealed", "version": 0}, {
         "$set": {
@@ -60,6 +60,7 @@ def prepared(card_id: CardId, holder_id: str, at: datetime) -> Work:
                 "channel": "app",
                 "by": holder_id,
                 "reason": None,
+                "request": bytes(32),
             },
             "outbox": {"id": f"{card_id}:1", "at": at, "happening": "activated", "tell": holder_id, "locale": "zh-CN"},
         },

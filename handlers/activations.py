@@ -2,6 +2,7 @@
 
 from handlers.endpoints import Call
 from schemas.activations import ActivationRequest, ActivationView, ReceiptCheck, ReceiptView, activation_view
+from service.changes import Order
 from service.errors import invalid
 from service.numbers import NATIONAL_CARD_NUMBER, InvalidNumber, parse_card_number
 
@@ -10,7 +11,8 @@ async def activate(call: Call[ActivationRequest]) -> ActivationView:
     """Activate a card. Activating it again says the same and changes nothing."""
     details = call.body.details()
     _check_card_number(call, details.card_number, details.identification_code[:6])
-    done = await call.services.activations.activate(call.session, details, channel="app", request=call.mark, locale=call.locale)
+    order = Order(call.actor, call.mark, call.locale)
+    done = await call.services.activations.activate(call.session, details, order)
     call.services.relay.wake()
     return activation_view(done, call.locale)
 

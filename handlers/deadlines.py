@@ -6,7 +6,7 @@ end in the order in which they began, and one look now and then at the oldest fi
 
 import asyncio
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 _LOOKS: Final = 20
 
@@ -17,21 +17,21 @@ class Deadlines:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._pause = seconds / _LOOKS
-        self._due: dict[asyncio.Task[object], float] = {}
+        self._due: dict[asyncio.Task[Any], float] = {}
         self._look: asyncio.TimerHandle | None = None
 
-    def __call__(self) -> "_Deadline":
-        """`with deadlines():` is a deadline for what the current task does inside. Raises TimeoutError when it is over."""
-        return _Deadline(self)
+    def __call__(self, task: asyncio.Task[Any]) -> "_Deadline":
+        """`with deadlines(task):` is a deadline for what this task does inside. Raises TimeoutError when it is over."""
+        return _Deadline(self, task)
 
-    def begin(self, task: asyncio.Task[object]) -> None:
+    def begin(self, task: asyncio.Task[Any]) -> None:
         """From now on the task's time runs."""
         loop = asyncio.get_running_loop()
         self._due[task] = loop.time() + self._seconds
         if self._look is None:
             self._look = loop.call_later(self._pause, self._cancel_overdue, loop)
 
-    def end(self, task: asyncio.Task[object]) -> bool:
+    def end(self, task: asyncio.Task[Any]) -> bool:
         """The task's time runs no more; whether it was over."""
         return self._due.pop(task, None) is None
 
@@ -51,15 +51,12 @@ class _Deadline:
 
     __slots__ = ("_deadlines", "_task")
 
-    def __init__(self, deadlines: Deadlines) -> None:
+    def __init__(self, deadlines: Deadlines, task: asyncio.Task[Any]) -> None:
         self._deadlines = deadlines
+        self._task = task
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise AssertionError("only a task can have a deadline")
-        self._task = task
-        self._deadlines.begin(task)
+        self._deadlines.begin(self._task)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         # Cancelled by somebody else too: then that counts.

@@ -12,17 +12,19 @@ from typing import Any, Final, Generic, Literal, TypeVar
 from pydantic import BaseModel, TypeAdapter
 
 from handlers import payload
-from handlers.access import Access, address, bearer, holder_session, live_session
+from handlers.access import Access, Caller, address, bearer, holder_session, live_session, signed_in, staff_caller
 from handlers.answers import JSON, Response
 from handlers.problems import problem
 from handlers.services import Services
 from handlers.wire import Answering, Request
 from schemas.wire import EmptyBody, View
+from service.actors import Actor, StaffRole, holder_actor
 from service.errors import Code, Kind, Refusal, invalid
 from service.idempotency import Answer, Claim
 from service.ids import HolderId
 from service.locale import Locale, negotiate
-from service.sessions import Level, Session, require_assurance
+from service.operators import Operator
+from service.sessions import STAFF_ASSURANCE, Level, Session, require_assurance
 
 REPLAYED: Final = "Idempotency-Replayed"
 _LONGEST_KEY: Final = 255
@@ -35,8 +37,8 @@ BodyT = TypeVar("BodyT")
 class Call(Generic[BodyT]):
     """A request that has been let in: everything a handler needs, parsed once.
 
-    `now`: the moment when it was; whoever answers from it is of one time. `holder_id`: whose session it is, or nothing.
-    `mark`: names a keyed request.
+    `now`: the moment when it was; whoever answers from it is of one time. `holder_id`: the resident whose session it is, or
+    nothing. `mark`: names a keyed request.
     """
 
     services: Services
@@ -45,15 +47,31 @@ class Call(Generic[BodyT]):
     query: Any
     now: datetime
     holder_id: HolderId
-    caller: Session | None
+    caller: Caller | None
     mark: bytes = b""
 
     @property
     def session(self) -> Session:
-        """The caller's session; only routes for residents ask, and none that is read beside its session."""
+        """The caller's session; no public route asks, and none that is read beside its session."""
         if self.caller is None:
             raise AssertionError("this route is answered without a session")
-        return self.caller
+        return self.caller.session
+
+    @property
+    def operator(self) -> Operator:
+        """The operator who asks; only routes for staff do."""
+        if self.caller is None or self.caller.operator is None:
+            raise AssertionError("this route is not for staff alone")
+        return self.caller.operator
+
+    @property
+    def actor(self) -> Actor:
+        """In what capacity the caller acts: an operator at their counter, or a resident in the app."""
+        if self.caller is not None and self.caller.operator is not None:
+            return self.caller.operator.actor()
+        if not self.holder_id:
+            raise AssertionError("this route is answered without a session")
+        return holder_actor(self.holder_id, "app")
 
     @property
     def locale(self) -> Locale:
@@ -88,10 +106,11 @@ class Route:
     """A row of the API: what is asked, who may, and every way it can be answered.
 
     `refuses`: the codes of this route's own; those that follow from access, body and key are added where they are needed.
-    `paced`: counts as a look-up of the holder. `beside`: only reads, and only what is `holder_id`'s, so it may read side by
-    side with the session; it is answered only when the session is good. `keyed`: needs an Idempotency-Key. `level`, `fresh`:
-    how surely it must be known who asks; judged before the key, so that an earlier answer is not given again to somebody
-    less sure.
+    `roles`: the operators who may, for staff routes and no others. `accepted`: what is answered with 202 in place of `answer`
+    where something was only asked for. `paced`: counts as a look-up of the caller. `beside`: only reads, and only what is
+    `holder_id`'s, so it may read side by side with the session; it is answered only when the session is good. `keyed`: needs
+    an Idempotency-Key. `level`, `fresh`: how surely it must be known who asks; judged before the key, so that an earlier
+    answer is not given again to somebody less sure.
     """
 
     method: Literal["GET", "POST"]
@@ -110,32 +129,48 @@ class Route:
     beside: bool = False
     cached: bool = False
     refuses: tuple[Code, ...] = ()
+    roles: tuple[StaffRole, ...] = ()
+    accepted: Any = None
 
 
-def endpoint(route: Route, services: Services) -> Answering:
-    """What answers the requests of a route. Raises ValueError for a row whose words exclude each other."""
+def may_be_empty(body: object) -> bool:
+    """Whether no body at all is as good as `{}`: nothing has to be said there."""
+    return isinstance(body, type) and issubclass(body, EmptyBody)
+
+
+def _check(route: Route) -> None:
+    """Raises ValueError for a row whose words exclude each other."""
     if route.beside and (
         route.method != "GET" or route.access is not Access.HOLDER or route.keyed or route.fresh or route.level > 1
     ):
         raise ValueError(f"{route.path} may not be read beside its session")
+    if (route.access is Access.STAFF) is not bool(route.roles):
+        raise ValueError(f"{route.path}: a staff route names the roles that may, and no other route does")
+    if route.access is Access.STAFF and route.level > STAFF_ASSURANCE.level:
+        raise ValueError(f"{route.path}: no operator is known that surely")
+
+
+def endpoint(route: Route, services: Services) -> Answering:
+    """What answers the requests of a route. Raises ValueError for a row whose words exclude each other."""
+    _check(route)
     body_shape: TypeAdapter[Any] = TypeAdapter(route.body)
     query_shape: TypeAdapter[Any] | None = TypeAdapter(route.query) if route.query else None
     query_names = frozenset(f.alias or name for name, f in (route.query.model_fields if route.query else {}).items())
-    optional = route.body is EmptyBody
+    optional = may_be_empty(route.body)
 
     async def serve(request: Request) -> Response:
         if route.beside:
-            with services.deadlines():
+            with services.deadlines(request.task):
                 return await _beside(request)
-        with services.deadlines():
+        with services.deadlines(request.task):
             caller = await _admit(request, services, route)
             key = _key(request) if route.keyed else ""
         # A slow body has a deadline of its own, and what comes after it a full one.
         raw = await payload.read(request, services.config.body_seconds) if route.method == "POST" else b""
-        with services.deadlines():
+        with services.deadlines(request.task):
             body = payload.parse(request, raw, body_shape, optional=optional) if route.method == "POST" else None
             query = payload.parse_query(request, query_shape, query_names) if query_shape else None
-            holder_id = caller.holder_id if caller else _NOBODY
+            holder_id = caller.session.holder_id if caller and caller.operator is None else _NOBODY
             call = Call(services, request, body, query, services.clock.now(), holder_id, caller)
             if caller is None or not route.keyed:
                 return _respond(await route.handler(call), route.status)
@@ -164,22 +199,27 @@ def endpoint(route: Route, services: Services) -> Answering:
     return serve
 
 
-async def _admit(request: Request, services: Services, route: Route) -> Session | None:
-    """The caller's session, where the route asks for one; it is sure enough, and not too often there."""
-    if route.access is not Access.HOLDER:
+async def _admit(request: Request, services: Services, route: Route) -> Caller | None:
+    """The caller, where the route asks for one: of the right kind, known surely enough, and not too often there."""
+    if route.access is Access.HOLDER:
+        caller = Caller(await holder_session(request, services), None)
+    elif route.access is Access.STAFF:
+        caller = await staff_caller(request, services, route.roles)
+    elif route.access is Access.SIGNED_IN:
+        caller = await signed_in(request, services)
+    else:
         return None
-    caller = await holder_session(request, services)
     now = services.clock.now()
-    require_assurance(caller, route.level, now, fresh=route.fresh)
+    require_assurance(caller.session, route.level, now, fresh=route.fresh)
     if route.paced:
-        services.queries.hit(caller.holder_id, now)
+        services.queries.hit(caller.session.subject, now)
     return caller
 
 
 async def _once(call: Call[Any], route: Route, key: str, asked: bytes) -> Response:
     """Answer a keyed request: now, or as the first time."""
     keys = call.services.idempotency
-    claim = await keys.claim(call.holder_id, key, asked)
+    claim = await keys.claim(call.session.subject, key, asked)
     if isinstance(claim, Answer):
         if claim.status >= 400:  # noqa: PLR2004  a problem, not an answer
             call.request.code = "replayed"

@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from handlers.access import Access
 from handlers.border import ENVELOPE
-from handlers.endpoints import REPLAYED, Route
+from handlers.endpoints import REPLAYED, Route, may_be_empty
 from handlers.openapi_examples import examples_of, problem_examples
 from handlers.openapi_parts import (
     HEADERS,
@@ -32,11 +32,18 @@ from handlers.openapi_parts import (
 )
 from handlers.openapi_schemas import MEMBERS, enveloped, operation_id, shapes_of
 from handlers.problems import STATUSES, status_of
-from schemas.wire import EmptyBody
 from service.errors import KINDS, TRANSIENT, Code
 
 _BLANK: Final = re.compile(r"{(\w+)}")
-_PREFIXES: Final = {"activation": "act", "card": "card", "dependant": "dep", "session": "ses", "verification": "ver"}
+_PREFIXES: Final = {
+    "activation": "act",
+    "approval": "apr",
+    "card": "card",
+    "dependant": "dep",
+    "registration": "reg",
+    "session": "ses",
+    "verification": "ver",
+}
 
 _EVERYWHERE: Final[tuple[Code, ...]] = ("internal", "unavailable")
 _OF_CALLERS: Final[tuple[Code, ...]] = (
@@ -69,6 +76,10 @@ def codes_of(route: Route) -> list[Code]:
     codes = {*route.refuses, *_EVERYWHERE}
     if route.access is not Access.PUBLIC:
         codes |= {*_OF_CALLERS}
+    if route.access is Access.SIGNED_IN:
+        codes -= {"forbidden"}
+    if route.access is Access.STAFF:
+        codes.add("channel_not_allowed")
     if route.method == "POST":
         codes |= {*_OF_BODIES}
     if route.keyed:
@@ -128,6 +139,10 @@ class _Operation:
             "security": _security(row.access),
             "parameters": [*self._parameters()],
         }
+        if row.roles:
+            # As people read it, and as programs do.
+            operation["description"] += f" For operators: {', '.join(f'`{role}`' for role in row.roles)}."
+            operation["x-roles"] = list(row.roles)
         if row.method == "POST":
             operation["requestBody"] = self._body()
         return operation | {"responses": self._answers() | self._refusals()}
@@ -145,7 +160,7 @@ class _Operation:
     def _body(self) -> Json:
         schema = self._shapes[self._name, "body"]
         return {
-            "required": self._row.body is not EmptyBody,
+            "required": not may_be_empty(self._row.body),
             "content": json_content(schema, examples_of(schema, self._schemas)),
         }
 
@@ -165,7 +180,13 @@ class _Operation:
             either = answers.setdefault(
                 "200", {"description": "Any answer, as an envelope.", "headers": headers, "content": {}}
             )
-            either["content"] = either["content"] | {ENVELOPE: {"schema": {"oneOf": [*self._envelopes(schema)]}}}
+            envelopes = [*self._envelopes(schema)]
+            if row.accepted is not None:
+                later = self._shapes[self._name, "accepted"]
+                content = json_content(later, examples_of(later, self._schemas))
+                answers["202"] = {"description": "Asked for, not done yet.", "headers": headers, "content": content}
+                envelopes.append(enveloped(later, 202))
+            either["content"] = either["content"] | {ENVELOPE: {"schema": {"oneOf": envelopes}}}
         if row.cached:
             answers["304"] = {"description": "You have it already.", "headers": headers}
         return answers
@@ -215,4 +236,4 @@ def _in_query(schema: Json) -> Json:
 
 def _security(access: Access) -> list[Json]:
     session: Json = {SECURITY: []}
-    return {Access.PUBLIC: [], Access.EITHER: [{}, session], Access.HOLDER: [session]}[access]
+    return {Access.PUBLIC: [], Access.EITHER: [{}, session]}.get(access, [session])

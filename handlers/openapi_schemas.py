@@ -13,24 +13,33 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from handlers.endpoints import Route
 from handlers.openapi_parts import Json
+from service.applications import ApplicationStage
+from service.cards import Status
 from service.errors import KINDS, Code
 from service.locale import DEFAULT_LOCALE, catalogue
 from service.regions import Channel
+from service.transitions import Action
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 
 # The members that always come with a code, beyond those of every problem.
 MEMBERS: Final[Mapping[Code, tuple[str, ...]]] = {
+    "application_exists": ("applicationId",),
+    "application_not_allowed": ("reason",),
     "assurance_too_low": ("requiredAssurance",),
+    "batch_closed": ("reason",),
     "card_not_activatable": ("reason",),
     "channel_not_allowed": ("channels",),
+    "dependant_not_linkable": ("reason",),
     "idempotency_in_flight": ("retryAfter",),
     "invalid_request": ("errors",),
     "outcome_unknown": ("retryAfter",),
+    "pin_incorrect": ("triesLeft",),
     "rate_limited": ("retryAfter",),
     "region_not_interconnected": ("regionCode", "channels"),
+    "stage_not_allowed": ("stage", "next"),
     "too_many_attempts": ("retryAfter",),
-    "unauthenticated": ("verifyPage",),
+    "transition_not_allowed": ("from", "allowed", "reason"),
     "unavailable": ("retryAfter",),
     "verification_failed": ("triesLeft",),
 }
@@ -59,11 +68,13 @@ def shapes_of(rows: Iterable[Route]) -> tuple[Mapping[tuple[str, str], Json], Js
             inputs.append(((name, "query"), "validation", TypeAdapter(row.query)))
         if row.answer is not None:
             inputs.append(((name, "answer"), "serialization", TypeAdapter(row.answer)))
+        if row.accepted is not None:
+            inputs.append(((name, "accepted"), "serialization", TypeAdapter(row.accepted)))
     made, whole = TypeAdapter.json_schemas(inputs, by_alias=True, ref_template=_REFERENCE, schema_generator=_Schemas)
     shapes = {key: schema for (key, _), schema in made.items()}
     named = whole.get("$defs", {})
     asked = _reached([schema for (_, part), schema in shapes.items() if part == "body"], named)
-    answered = _reached([schema for (_, part), schema in shapes.items() if part == "answer"], named)
+    answered = _reached([schema for (_, part), schema in shapes.items() if part in {"answer", "accepted"}], named)
     # An answer may gain members; a body may not, and says so.
     schemas = {name: _untitled(named[name], "additionalProperties") for name in answered - asked}
     schemas |= {name: _untitled(named[name]) for name in asked}
@@ -148,7 +159,7 @@ def _fixed() -> Json:
                 "reason": {"type": "string", "pattern": "^[a-z][A-Za-z]*$", "description": "Why exactly."},
                 "requiredAssurance": {"enum": [2, 3], "description": "The level to verify at: 2 sms, 3 face."},
                 "triesLeft": {"type": "integer", "minimum": 0, "description": "Tries before it locks."},
-                "verifyPage": {"type": "string", "description": "The page on which to verify who one is."},
+                "verifyPage": {"type": "string", "description": "The page on which residents verify who they are."},
                 "retryAfter": {"type": "integer", "minimum": 1, "description": "Whole seconds; as Retry-After."},
                 "channels": {
                     "type": "array",
@@ -156,6 +167,18 @@ def _fixed() -> Json:
                     "description": "The channels that can do it.",
                 },
                 "regionCode": {"type": "string", "pattern": "^[0-9]{6}$", "description": "The region of the card."},
+                "from": {"enum": list(Status), "description": "The card's status."},
+                "applicationId": {"type": "string", "description": "The application that is under way, or in the way."},
+                "stage": {"enum": list(ApplicationStage), "description": "How far the application is."},
+                "next": {
+                    "anyOf": [{"enum": list(ApplicationStage)}, {"type": "null"}],
+                    "description": "The one stage that may come next; null at the end.",
+                },
+                "allowed": {
+                    "type": "array",
+                    "items": {"enum": list(Action)},
+                    "description": "What the caller could do with the card now.",
+                },
             },
             "required": ["type", "title", "status", "detail", "code", "requestId"],
             "allOf": _required_by_code(),

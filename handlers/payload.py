@@ -14,12 +14,15 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from service.applications import ApplicationStage
 from service.errors import FieldError, Refusal
 
 Shape = TypeVar("Shape")
 
 LARGEST: Final = 64 * 1024
 _JSON: Final = re.compile(r"application/json(?:\s*;\s*charset=\"?utf-8\"?)?\s*", re.IGNORECASE)
+# What chooses between the variants of a body: ways to verify, and stages of an application.
+_TAGS: Final = frozenset({"sms", "password", "face", *ApplicationStage})
 _NAME: Final = re.compile(r"[A-Za-z]{1,40}")
 
 # pydantic's many error types, as the few codes that clients may rely on.
@@ -103,16 +106,16 @@ def _refusal(error: ValidationError) -> Refusal:
 
 
 def _field_error(item: ErrorDetails) -> FieldError:
-    path = [part for part in item["loc"] if not _is_tag(part)]
+    path = list(_without_tag(item["loc"]))
     if item["type"].startswith("union_tag"):
         path.append(str(item["ctx"]["discriminator"]).strip("'"))
     field = ".".join(str(p) if isinstance(p, int) or _NAME.fullmatch(p) else "?" for p in path)
     return FieldError(field, _code(item), _facts(item.get("ctx", {})))
 
 
-def _is_tag(part: int | str) -> bool:
-    """Whether a part of the path is the tag of a variant, which is no field of the client's."""
-    return part in {"sms", "password", "face"} and isinstance(part, str)
+def _without_tag(path: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The path without the tag of a variant, which is no field of the client's: it comes first, and a field after it."""
+    return path[1:] if len(path) > 1 and path[0] in _TAGS else path
 
 
 def _code(item: ErrorDetails) -> str:

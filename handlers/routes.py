@@ -2,21 +2,89 @@
 
 from typing import Final
 
-from handlers import activations, cards, health, holders, identity, pages, regions, sessions
+from handlers import (
+    activations,
+    applications,
+    approvals,
+    cards,
+    counters,
+    dependants,
+    diagnosis,
+    health,
+    holders,
+    hotline,
+    identity,
+    insurance,
+    lookups,
+    operators,
+    pages,
+    production_batches,
+    regions,
+    sessions,
+    staff_cards,
+    visits,
+)
 from handlers.access import Access
 from handlers.endpoints import Route
 from schemas.activations import ActivationRequest, ActivationView, ReceiptCheck, ReceiptView
-from schemas.cards import BalanceView, CardPage, CardView, HistoryPage
+from schemas.applications import (
+    Advance,
+    ApplicationPage,
+    ApplicationRowsView,
+    ApplicationsQuery,
+    ApplicationView,
+    BulkApplication,
+    FirstCardApplication,
+    Replacement,
+    StaffApplicationPage,
+    StaffApplicationView,
+    StaffReplacement,
+)
+from schemas.approvals import ApprovalPage, ApprovalsQuery, ApprovalView, Verdict
+from schemas.cards import BalanceView, CardPage, CardsQuery, CardView, HistoryPage, LossCancel, LossReport, PinChange
+from schemas.counters import CounterActivation
+from schemas.dependants import DependantLink, DependantPage, DependantView
+from schemas.diagnosis import DiagnosisView
 from schemas.health import HealthView
 from schemas.holders import AccessPage, MeView, Reveal, RevealedView
+from schemas.hotline import HotlineCodeRequest, HotlineCodeView
 from schemas.identity import FaceVerificationView, VerificationProof, VerificationStart, VerificationView
+from schemas.insurance import (
+    EmployeeRegistrations,
+    EmploymentEnd,
+    InsuranceStatusView,
+    RegistrationRowsView,
+    RegistrationView,
+    SelfRegistration,
+)
+from schemas.lookups import LookedUpView, LookUp
+from schemas.operators import OperatorView, StaffSignIn, StaffTokensView
 from schemas.pages import PageView, RegionQuery
-from schemas.regions import RegionPage, RegionView
+from schemas.production_batches import BatchCheck, BatchPage, BatchStart, BatchView
+from schemas.regions import ActivationGuideView, GuideQuery, RegionPage, RegionRulesView, RegionView
 from schemas.sessions import JwksView, Refresh, SessionPage, TokensView
+from schemas.staff_cards import (
+    ActivationReversal,
+    CardCancel,
+    CardLock,
+    CardUnlock,
+    PinCheck,
+    PinCheckView,
+    Presented,
+    StaffLossReport,
+)
+from schemas.visits import VisitReport, VisitView
 from schemas.wire import Empty, PageQuery
+from service.actors import STAFF_ROLES
+from service.production import MOVING_ROLES
+from service.staff_cards import who_may
+from service.transitions import Action
 
 _PUBLIC: Final = Access.PUBLIC
 _HOLDER: Final = Access.HOLDER
+_STAFF: Final = Access.STAFF
+# How the code of a call can be refused, on routes that the hotline has too.
+_READ_BACK: Final = ("verification_failed", "verification_locked", "verification_expired", "verification_used")
 
 # fmt: off
 # Health, also on the admin port
@@ -47,7 +115,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     # Sessions
     Route("POST", "/v1/sessions/refresh", sessions.refresh_session, _PUBLIC, TokensView, "Sessions", body=Refresh,
           refuses=("token_invalid", "token_expired", "token_revoked")),
-    Route("POST", "/v1/sessions/logout", sessions.logout, _HOLDER, Empty, "Sessions"),
+    Route("POST", "/v1/sessions/logout", sessions.logout, Access.SIGNED_IN, Empty, "Sessions"),
     Route("GET", "/v1/sessions", sessions.list_sessions, _HOLDER, SessionPage, "Sessions", query=PageQuery),
     Route("POST", "/v1/sessions/{session_id}/revoke", sessions.revoke_session, _HOLDER, Empty, "Sessions",
           refuses=("not_found",)),
@@ -58,15 +126,33 @@ ROUTES: Final[tuple[Route, ...]] = (
           fresh=True, paced=True,
           refuses=("assurance_too_low",)),
     Route("GET", "/v1/me/access-log", holders.list_accesses, _HOLDER, AccessPage, "Me", query=PageQuery, paced=True),
+    # Dependants
+    Route("POST", "/v1/dependants", dependants.link_dependant, _HOLDER, DependantView, "Dependants", status=201,
+          body=DependantLink, keyed=True, level=2,
+          refuses=("assurance_too_low", "guardian_required", "household_mismatch", "dependant_not_linkable",
+                   "too_many_attempts")),
+    Route("GET", "/v1/dependants", dependants.list_dependants, _HOLDER, DependantPage, "Dependants", query=PageQuery,
+          paced=True),
+    Route("POST", "/v1/dependants/{dependant_id}/end", dependants.end_dependant_link, _HOLDER, Empty, "Dependants", keyed=True,
+          level=2, refuses=("assurance_too_low", "not_found")),
     # Cards
-    Route("GET", "/v1/cards", cards.list_cards, _HOLDER, CardPage, "Cards", query=PageQuery, paced=True,
-          beside=True),
+    Route("GET", "/v1/cards", cards.list_cards, _HOLDER, CardPage, "Cards", query=CardsQuery, paced=True,
+          beside=True, refuses=("not_found",)),
     Route("GET", "/v1/cards/{card_id}", cards.show_card, _HOLDER, CardView, "Cards", paced=True, beside=True,
           refuses=("not_found",)),
     Route("GET", "/v1/cards/{card_id}/balance", cards.show_balance, _HOLDER, BalanceView, "Cards", paced=True, beside=True,
           refuses=("not_found",)),
     Route("GET", "/v1/cards/{card_id}/history", cards.show_history, _HOLDER, HistoryPage, "Cards", query=PageQuery, paced=True,
           beside=True, refuses=("not_found",)),
+    Route("GET", "/v1/cards/{card_id}/diagnosis", diagnosis.show_diagnosis, _HOLDER, DiagnosisView, "Cards", paced=True,
+          beside=True, refuses=("not_found",)),
+    Route("POST", "/v1/cards/{card_id}/loss", cards.report_loss, _HOLDER, CardView, "Cards", body=LossReport, keyed=True,
+          level=2, refuses=("assurance_too_low", "not_found", "channel_not_allowed", "transition_not_allowed")),
+    Route("POST", "/v1/cards/{card_id}/loss/cancel", cards.cancel_loss, _HOLDER, CardView, "Cards", body=LossCancel, keyed=True,
+          level=2, refuses=("assurance_too_low", "not_found", "channel_not_allowed", "transition_not_allowed")),
+    Route("POST", "/v1/cards/{card_id}/pin", cards.change_pin, _HOLDER, CardView, "Cards", body=PinChange, keyed=True, level=2,
+          refuses=("assurance_too_low", "not_found", "channel_not_allowed", "transition_not_allowed", "pin_incorrect",
+                   "pin_locked")),
     Route("POST", "/v1/activations", activations.activate, _HOLDER, ActivationView, "Cards", body=ActivationRequest,
           keyed=True, level=2,
           refuses=("assurance_too_low", "channel_not_allowed", "guardian_required", "region_not_interconnected",
@@ -74,9 +160,103 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/v1/activations/{activation_id}", activations.show_activation, _HOLDER, ActivationView, "Cards", paced=True,
           beside=True, refuses=("not_found",)),
     Route("POST", "/v1/receipts/verify", activations.verify_receipt, _PUBLIC, ReceiptView, "Cards", body=ReceiptCheck),
+    # Applications for cards
+    Route("GET", "/v1/applications", applications.list_applications, _HOLDER, ApplicationPage, "Applications", query=PageQuery,
+          paced=True, beside=True),
+    Route("GET", "/v1/applications/{application_id}", applications.show_application, _HOLDER, ApplicationView, "Applications",
+          paced=True, beside=True, refuses=("not_found",)),
+    Route("POST", "/v1/applications", applications.apply_for_card, _HOLDER, ApplicationView, "Applications", status=201,
+          body=FirstCardApplication, keyed=True, level=2,
+          refuses=("assurance_too_low", "channel_not_allowed", "region_not_interconnected", "application_exists",
+                   "application_not_allowed")),
+    Route("POST", "/v1/cards/{card_id}/replacement", applications.replace_card, _HOLDER, ApplicationView, "Applications",
+          status=201, body=Replacement, keyed=True, level=2,
+          refuses=("assurance_too_low", "not_found", "channel_not_allowed", "transition_not_allowed", "application_exists",
+                   "application_not_allowed")),
     # Regions
-    Route("GET", "/v1/regions", regions.list_regions, _PUBLIC, RegionPage, "Regions"),
-    Route("GET", "/v1/regions/{region_code}", regions.show_region, _PUBLIC, RegionView, "Regions", refuses=("not_found",)),
+    Route("GET", "/v1/regions", regions.list_regions, _PUBLIC, RegionPage, "Regions", cached=True),
+    Route("GET", "/v1/regions/{region_code}", regions.show_region, _PUBLIC, RegionView, "Regions", cached=True,
+          refuses=("not_found",)),
+    Route("GET", "/v1/regions/{region_code}/rules", regions.show_rules, _PUBLIC, RegionRulesView, "Regions", cached=True,
+          refuses=("not_found",)),
+    Route("GET", "/v1/regions/{region_code}/guides/activation", regions.show_activation_guide, _PUBLIC, ActivationGuideView,
+          "Regions", query=GuideQuery, cached=True, refuses=("not_found",)),
+    # Staff
+    Route("POST", "/v1/staff/sessions", operators.open_staff_session, _PUBLIC, StaffTokensView, "Staff", body=StaffSignIn,
+          refuses=("sign_in_failed", "too_many_attempts", "rate_limited")),
+    Route("GET", "/v1/staff/me", operators.show_operator, _STAFF, OperatorView, "Staff", roles=STAFF_ROLES),
+    # Counters
+    Route("POST", "/v1/staff/holders/lookup", lookups.look_up_holder, _STAFF, LookedUpView, "Staff", body=LookUp,
+          roles=who_may(Action.ACTIVATE), refuses=("not_found", "rate_limited")),
+    Route("POST", "/v1/staff/activations", counters.activate_at_counter, _STAFF, ActivationView, "Staff",
+          body=CounterActivation, keyed=True, roles=who_may(Action.ACTIVATE),
+          refuses=("card_details_mismatch", "card_not_activatable", "guardian_required", "household_mismatch",
+                   "region_not_interconnected", "too_many_attempts", "transition_not_allowed", *_READ_BACK)),
+    Route("POST", "/v1/staff/hotline/codes", hotline.send_hotline_code, _STAFF, HotlineCodeView, "Staff",
+          body=HotlineCodeRequest, roles=("hotlineAgent",), refuses=("rate_limited",)),
+    Route("POST", "/v1/staff/visits", visits.record_visit, _STAFF, VisitView, "Staff", body=VisitReport, keyed=True,
+          roles=("hospitalClerk",),
+          refuses=("card_details_mismatch", "card_not_activatable", "guardian_required", "household_mismatch",
+                   "region_not_interconnected", "too_many_attempts")),
+    # Cards at a counter
+    Route("POST", "/v1/staff/cards/{card_id}/loss", staff_cards.report_card_loss, _STAFF, CardView, "Staff",
+          body=StaffLossReport, keyed=True, roles=who_may(Action.REPORT_TEMPORARY_LOSS, Action.REPORT_FORMAL_LOSS),
+          refuses=("not_found", "transition_not_allowed", *_READ_BACK)),
+    Route("POST", "/v1/staff/cards/{card_id}/loss/cancel", staff_cards.cancel_card_loss, _STAFF, CardView, "Staff",
+          body=Presented, keyed=True, roles=who_may(Action.CANCEL_LOSS), refuses=("not_found", "transition_not_allowed")),
+    Route("POST", "/v1/staff/cards/{card_id}/pin/reset", staff_cards.reset_card_pin, _STAFF, CardView, "Staff", body=Presented,
+          keyed=True, roles=who_may(Action.RESET_PIN), refuses=("not_found", "transition_not_allowed")),
+    Route("POST", "/v1/staff/cards/{card_id}/lock", staff_cards.lock_card, _STAFF, CardView, "Staff", body=CardLock, keyed=True,
+          roles=who_may(Action.LOCK), refuses=("not_found", "transition_not_allowed")),
+    Route("POST", "/v1/staff/cards/{card_id}/unlock", staff_cards.unlock_card, _STAFF, CardView, "Staff", body=CardUnlock,
+          keyed=True, roles=who_may(Action.UNLOCK), accepted=ApprovalView, refuses=("not_found", "transition_not_allowed")),
+    Route("POST", "/v1/staff/cards/{card_id}/cancel", staff_cards.cancel_card, _STAFF, ApprovalView, "Staff", status=202,
+          body=CardCancel, keyed=True, roles=who_may(Action.CANCEL), refuses=("not_found", "transition_not_allowed")),
+    Route("POST", "/v1/staff/cards/{card_id}/activation/reverse", staff_cards.reverse_card_activation, _STAFF, ApprovalView,
+          "Staff", status=202, body=ActivationReversal, keyed=True, roles=who_may(Action.REVERSE_ACTIVATION),
+          refuses=("not_found", "transition_not_allowed")),
+    Route("POST", "/v1/staff/cards/{card_id}/bank-activation", staff_cards.activate_card_bank, _STAFF, CardView, "Staff",
+          body=Presented, keyed=True, roles=who_may(Action.ACTIVATE_BANK), refuses=("not_found", "transition_not_allowed")),
+    Route("POST", "/v1/staff/pin-checks", staff_cards.check_pin, _STAFF, PinCheckView, "Staff", body=PinCheck,
+          roles=who_may(Action.CHECK_PIN),
+          refuses=("not_found", "transition_not_allowed", "pin_incorrect", "pin_locked", "pin_change_required")),
+    # Insurance
+    Route("GET", "/v1/insurance/status", insurance.show_status, _HOLDER, InsuranceStatusView, "Insurance", paced=True,
+          beside=True),
+    Route("POST", "/v1/insurance/registrations", insurance.register_myself, _HOLDER, RegistrationView, "Insurance",
+          body=SelfRegistration, keyed=True, level=2, refuses=("assurance_too_low", "already_insured", "under_working_age")),
+    Route("POST", "/v1/employer/registrations", insurance.register_employees, _STAFF, RegistrationRowsView, "Insurance",
+          body=EmployeeRegistrations, keyed=True, roles=("employer",), refuses=("rate_limited",)),
+    Route("POST", "/v1/employer/registrations/{registration_id}/end", insurance.end_employment, _STAFF, RegistrationView,
+          "Insurance", body=EmploymentEnd, keyed=True, roles=("employer",), refuses=("not_found",)),
+    Route("POST", "/v1/staff/cards/{card_id}/replacement", applications.replace_card_at_counter, _STAFF, ApplicationView,
+          "Staff", status=201, body=StaffReplacement, keyed=True, roles=who_may(Action.REPLACE),
+          refuses=("not_found", "transition_not_allowed", "application_exists", "application_not_allowed")),
+    # Cards in the making
+    Route("POST", "/v1/employer/applications", applications.apply_for_employees, _STAFF, ApplicationRowsView, "Staff",
+          body=BulkApplication, keyed=True, roles=("employer",), refuses=("rate_limited",)),
+    Route("POST", "/v1/staff/applications", applications.apply_for_residents, _STAFF, ApplicationRowsView, "Staff",
+          body=BulkApplication, keyed=True, roles=("bureauClerk", "bureauSupervisor"), refuses=("rate_limited",)),
+    Route("GET", "/v1/staff/applications", applications.list_region_applications, _STAFF, StaffApplicationPage, "Staff",
+          query=ApplicationsQuery, roles=MOVING_ROLES),
+    Route("POST", "/v1/staff/applications/{application_id}/advance", applications.advance_application, _STAFF,
+          StaffApplicationView, "Staff", body=Advance, keyed=True, roles=MOVING_ROLES,
+          refuses=("not_found", "stage_not_allowed", "card_number_taken", "application_not_allowed")),
+    Route("POST", "/v1/staff/batches", production_batches.begin_batch, _STAFF, BatchView, "Staff", status=201, body=BatchStart,
+          keyed=True, roles=("production",), refuses=("not_found", "stage_not_allowed")),
+    Route("GET", "/v1/staff/batches", production_batches.list_batches, _STAFF, BatchPage, "Staff", query=PageQuery,
+          roles=("production", "bureauClerk", "bureauSupervisor")),
+    Route("GET", "/v1/staff/batches/{batch_id}", production_batches.show_batch, _STAFF, BatchView, "Staff",
+          roles=("production", "bureauClerk", "bureauSupervisor"), refuses=("not_found",)),
+    Route("POST", "/v1/staff/batches/{batch_id}/checks", production_batches.check_batch, _STAFF, BatchView, "Staff",
+          body=BatchCheck, keyed=True, roles=("bureauSupervisor",), refuses=("not_found", "batch_closed")),
+    # The second person
+    Route("GET", "/v1/staff/approvals", approvals.list_approvals, _STAFF, ApprovalPage, "Staff", query=ApprovalsQuery,
+          roles=("bureauSupervisor",)),
+    Route("POST", "/v1/staff/approvals/{approval_id}/approve", approvals.approve, _STAFF, ApprovalView, "Staff", body=Verdict,
+          keyed=True, roles=("bureauSupervisor",), refuses=("not_found", "approval_decided", "approval_expired")),
+    Route("POST", "/v1/staff/approvals/{approval_id}/reject", approvals.reject, _STAFF, ApprovalView, "Staff", body=Verdict,
+          keyed=True, roles=("bureauSupervisor",), refuses=("not_found", "approval_decided", "approval_expired")),
     *HEALTH_ROUTES,
 )
 # fmt: on

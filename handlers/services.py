@@ -6,21 +6,37 @@ from dataclasses import dataclass
 from handlers.deadlines import Deadlines
 from handlers.metrics import Metrics
 from service.activations import Activations
+from service.applications import Applications
+from service.approvals import Approvals
 from service.balances import Balances
+from service.bulk_applications import BulkApplications
 from service.cards import Cards
+from service.changes import Changes
 from service.clock import Clock
 from service.config import Config
+from service.counters import Counters
+from service.dependants import Dependants
 from service.holders import Holders
+from service.hotline import Hotline
 from service.idempotency import Idempotency
 from service.identity import Identity
+from service.insurance import Insurances
 from service.keyring import Keys
 from service.limits import Pace
+from service.lookups import LookUps
+from service.operators import Operators
 from service.pages import Pages
+from service.pins import Pins
+from service.production import Production
+from service.production_batches import ProductionBatches
 from service.regions import Regions
+from service.registrations import Registrations
 from service.relay import Relay
 from service.sandbox.sandbox import Sandbox
 from service.sessions import Sessions
+from service.staff_cards import StaffCards
 from service.tokens import Tokens
+from service.visits import Visits
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +53,27 @@ class Services:
     regions: Regions
     pages: Pages
     sessions: Sessions
+    operators: Operators
     identity: Identity
     holders: Holders
+    dependants: Dependants
     cards: Cards
     balances: Balances
     activations: Activations
+    applications: Applications
+    bulk_applications: BulkApplications
+    production: Production
+    production_batches: ProductionBatches
+    changes: Changes
+    pins: Pins
+    staff_cards: StaffCards
+    approvals: Approvals
+    look_ups: LookUps
+    hotline: Hotline
+    counters: Counters
+    visits: Visits
+    insurances: Insurances
+    registrations: Registrations
     idempotency: Idempotency
     queries: Pace
     relay: Relay

@@ -9,7 +9,11 @@ from service.keyring import PUBLISHED_SECONDS
 
 async def refresh_session(call: Call[Refresh]) -> TokensView:
     """Exchange a refresh token for the next tokens. A token that comes a second time ends the session."""
-    return tokens_view(await call.services.sessions.refresh(call.body.refresh_token))
+    services = call.services
+    grant = await services.sessions.refresh(call.body.refresh_token)
+    if grant.session.role != "holder":
+        await services.operators.on_duty(grant.session)
+    return tokens_view(grant)
 
 
 async def logout(call: Call[EmptyBody]) -> Empty:

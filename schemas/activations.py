@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.numbers import CardNumberText, IdentificationCode, IdNumber
-from schemas.wire import Body, Instant, View
+from schemas.wire import Body, Instant, OnBehalfOf, View
 from service.activations import Activated, Details
 from service.cards import MedicalStatus
 from service.locale import Locale, text
@@ -18,7 +18,7 @@ class ActivationRequest(Body):
     id_number: IdNumber
     card_number: CardNumberText
     identification_code: IdentificationCode
-    on_behalf_of: Annotated[str | None, Field(max_length=64)] = None
+    on_behalf_of: OnBehalfOf = None
 
     def details(self) -> Details:
         return Details(self.id_number, self.card_number, self.identification_code, self.on_behalf_of)

@@ -1,28 +1,50 @@
 """Cards and balances on the wire: masked, with every axis of the card on its own."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Literal
 
 import orjson
 from pydantic import Field
 
-from schemas.wire import Day, Instant, View
+from schemas.wire import Body, Day, EmptyBody, Instant, OnBehalfOf, PageQuery, View
 from service.balances import Account, Balance
-from service.cards import (
-    Action,
-    BankStatus,
-    Card,
-    HistoryEntry,
-    MedicalStatus,
-    PinState,
-    Stage,
-    Status,
-    offers,
-)
+from service.cards import BankStatus, Card, HistoryEntry, MedicalStatus, PinState, Stage, Status
+from service.changes import LossKind
 from service.clock import show
 from service.locale import Locale
 from service.masking import display_fen, mask_bank_number, mask_card_number, mask_name
+from service.pins import PATTERN
 from service.regions import Channel, Region
+from service.transitions import Action, Offer
+
+PinText = Annotated[str, Field(pattern=PATTERN)]
+
+
+class CardsQuery(PageQuery):
+    """Which page of whose cards."""
+
+    on_behalf_of: OnBehalfOf = None
+
+
+class LossReport(Body):
+    """Lost for a while, which ends by itself and can be cancelled, or for good."""
+
+    kind: LossKind
+    on_behalf_of: OnBehalfOf = None
+
+
+class LossCancel(EmptyBody):
+    """It was found again."""
+
+    on_behalf_of: OnBehalfOf = None
+
+
+class PinChange(Body):
+    """The PIN that opens the card now, and the one that shall."""
+
+    current_pin: Annotated[PinText, Field(repr=False)]
+    new_pin: Annotated[PinText, Field(repr=False)]
 
 
 class BankView(View):
@@ -62,7 +84,7 @@ class ServicePinView(View):
 
 
 class ActionView(View):
-    """What the holder may do now, or the reason why not."""
+    """What may be done with the card now, or the reason why not."""
 
     action: Action
     allowed: bool
@@ -136,9 +158,10 @@ class HistoryPage(View):
     has_more: bool
 
 
-def card_view(card: Card, region: Region, locale: Locale, now: datetime) -> CardView:
+def card_view(card: Card, region: Region, offered: Iterable[Offer], locale: Locale, now: datetime) -> CardView:
     bank = next((bank for bank in region.banks if bank.code == card.bank.code), None)
     done = card.activation
+    max_tries = region.policy.service_pin.max_tries
     return CardView(
         card_id=card.card_id,
         region_code=card.region_code,
@@ -162,14 +185,10 @@ def card_view(card: Card, region: Region, locale: Locale, now: datetime) -> Card
             bank=BankFunctionView(status=card.bank.status),
         ),
         medical_account=card.medical(region, now),
-        service_pin=ServicePinView(
-            state=card.pin.state, tries_left=max(0, region.policy.service_pin.max_tries - card.pin.wrong_tries)
-        ),
+        service_pin=ServicePinView(state=card.pin.state_under(max_tries), tries_left=card.pin.tries_left(max_tries)),
         expires_on=card.expires_on,
         version=card.version,
-        actions=[
-            ActionView(action=offer.action, allowed=offer.reason is None, reason=offer.reason) for offer in offers(card, now)
-        ],
+        actions=[ActionView(action=offer.action, allowed=offer.reason is None, reason=offer.reason) for offer in offered],
     )
 
 

@@ -38,13 +38,14 @@ class RevealedView(View):
 
 
 class AccessView(View):
-    """One look at, or change of, my data. `reason` names the fields, or why somebody looked."""
+    """One look at, or change of, my data. `reason` names the fields, or why somebody looked; `ticket` the call it was in."""
 
     at: Instant
     action: str
     by: str
     channel: str
     reason: str | None
+    ticket: str | None
 
 
 class AccessPage(View):
@@ -72,4 +73,11 @@ def revealed_view(values: dict[RevealField, str]) -> RevealedView:
 
 
 def access_view(access: Access) -> AccessView:
-    return AccessView(at=access.at, action=access.action, by=access.by, channel=access.channel, reason=access.reason)
+    return AccessView(
+        at=access.at,
+        action=access.action,
+        by=access.by,
+        channel=access.channel,
+        reason=access.reason,
+        ticket=access.ticket,
+    )

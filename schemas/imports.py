@@ -14,7 +14,7 @@ import orjson
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from schemas.numbers import CardNumberText, IdentificationCode, IdNumber, Mobile, Name
+from schemas.numbers import CardNumberText, HouseholdRegister, IdentificationCode, IdNumber, Mobile, Name
 from schemas.wire import Body
 from service.balances import Account
 from service.cards import AAZ502, BankStatus, MedicalStatus, PinState, Stage, Status
@@ -69,6 +69,7 @@ class ImportedRow(Body):
     id_number: IdNumber
     mobile: Mobile
     insurance_region_code: _RegionCode
+    household_register: HouseholdRegister | None = None
     region_code: _RegionCode
     card_number: CardNumberText
     identification_code: IdentificationCode
@@ -118,6 +119,7 @@ class ImportedRow(Body):
             medical=self.medical_account,
             pin=self.service_pin,
             expires_on=self.expires_on,
+            household_register=self.household_register,
             figures=(
                 ImportedFigure(Account.MEDICAL, self.medical_balance_fen, self.medical_as_of, self.medical_source),
                 ImportedFigure(Account.PENSION, self.pension_balance_fen, self.pension_as_of, self.pension_source),

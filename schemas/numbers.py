@@ -15,6 +15,8 @@ from service.numbers import (
     InvalidNumber,
     ResidentId,
     normalise,
+    parse_bank_number,
+    parse_household_register,
     parse_identification_code,
     parse_mobile,
     parse_resident_id,
@@ -90,6 +92,11 @@ Mobile = Annotated[
     PlainValidator(_parsing("mobile", parse_mobile)),
     _schema("13800138000", "Mainland mobile number; +86 before it does no harm."),
 ]
+HouseholdRegister = Annotated[
+    str,
+    PlainValidator(_parsing("household_register", parse_household_register)),
+    _schema("990012345", "Number of the household register (hukou): 4 to 32 digits and letters."),
+]
 Recipient = Annotated[
     str,
     PlainValidator(_parsing("recipient", _recipient)),
@@ -104,4 +111,9 @@ IdentificationCode = Annotated[
     str,
     PlainValidator(_parsing("identification_code", lambda text: parse_identification_code(text).code)),
     _schema("990100D1560000050123456789ABCDEF", "Card identification code (AAZ501), 32 hexadecimal characters."),
+]
+BankNumberText = Annotated[
+    str,
+    PlainValidator(_parsing("bank_number", parse_bank_number)),
+    _schema("9999012345678901231", "Number of the bank account on the card: 16 to 19 digits with a check digit (Luhn)."),
 ]

@@ -47,7 +47,7 @@ class SectionView(View):
 
 
 class SubmitView(View):
-    """Where a form goes. `{name}` in the URL is that member of the answer to the form before."""
+    """Where a form goes. `{name}` in the URL is that member of the page's panel, or of the answer to the form before."""
 
     method: Literal["POST"]
     url: str

@@ -7,8 +7,9 @@ from pydantic import Field
 from schemas.numbers import Recipient
 from schemas.wire import Body, Instant, View
 from service.locale import Locale
+from service.operators import Institution
 from service.sandbox.gateways import Sent
-from service.sandbox.personas import Institution, Operator, Person, Persona, PersonaCard
+from service.sandbox.personas import Person, Persona, PersonaCard, Staff
 
 _TEN_YEARS = 315_619_200
 
@@ -135,7 +136,7 @@ class FaceView(View):
 
 
 def persona_view(persona: Persona, locale: Locale) -> PersonaView:
-    return _person_view(persona, locale) if isinstance(persona, Person) else _operator_view(persona, locale)
+    return _person_view(persona, locale) if isinstance(persona, Person) else _staff_view(persona, locale)
 
 
 def _person_view(person: Person, locale: Locale) -> PersonaView:
@@ -160,9 +161,10 @@ def _person_view(person: Person, locale: Locale) -> PersonaView:
     )
 
 
-def _operator_view(operator: Operator, locale: Locale) -> PersonaView:
+def _staff_view(staff: Staff, locale: Locale) -> PersonaView:
+    operator = staff.operator
     return PersonaView(
-        key=operator.key,
+        key=staff.key,
         kind="operator",
         name=operator.name,
         id_number=None,
@@ -175,10 +177,10 @@ def _operator_view(operator: Operator, locale: Locale) -> PersonaView:
         household_register=None,
         role=operator.role,
         username=operator.username,
-        password=operator.password,
-        totp_secret=operator.totp_secret,
+        password=staff.password,
+        totp_secret=staff.totp_secret,
         institution=_institution_view(operator.institution, locale),
-        note=operator.note.read_in(locale),
+        note=staff.note.read_in(locale),
     )
 
 

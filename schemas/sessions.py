@@ -6,7 +6,7 @@ from pydantic import Field
 
 from schemas.wire import Body, Instant, View
 from service.ids import SessionId
-from service.sessions import Assurance, Grant, Method, Session
+from service.sessions import Assurance, Grant, Method, Session, StaffMethod
 
 
 class Refresh(Body):
@@ -16,10 +16,10 @@ class Refresh(Body):
 
 
 class AssuranceView(View):
-    """How surely we know who this is: 1 password or bound login, 2 sms, 3 face."""
+    """How surely we know who this is: 1 password or bound login, 2 sms (an operator: password and totp), 3 face."""
 
     level: Literal[1, 2, 3]
-    method: Method
+    method: Literal[Method, StaffMethod]
 
 
 class TokensView(View):

@@ -59,6 +59,10 @@ Day = Annotated[
 Limit = Annotated[int, Field(ge=1, le=100)]
 
 
+# Of whom it is when it is not one's own: a dependant. What is no such id is not found.
+OnBehalfOf = Annotated[str | None, Field(max_length=64, description="The dependantId of whom I act for.")]
+
+
 _DIGITS = re.compile(r"[0-9]{1,9}")
 
 

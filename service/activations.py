@@ -1,29 +1,42 @@
-"""Activation: the one change that must happen exactly once.
+"""Activation: the one change that must happen exactly once, through whichever channel.
 
 True here: it is a single conditional write on the card's id, status and version, which also appends to the card's history
-and outbox; whoever comes second reads the card and says what is so. Details that do not match are never told apart, and a
-guess is counted in its place before it is judged. Never here: a second document that must agree with the card.
+and outbox; whoever comes second reads the card and says what is so. Online, details that do not match are never told apart,
+and a guess is counted in its place before it is judged; every channel then goes the same way (`perform`). Never here: a
+second document that must agree with the card.
 """
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol
 
-from service.cards import Action, Activation, Card, MedicalStatus, refusal_of
+from service.actors import Actor
+from service.cards import Activation, BankStatus, Card, CardStore, MedicalStatus, Status
+from service.changes import ROUNDS, Changes, Order, happened
 from service.clock import CHINA, Clock, show
+from service.dependants import Act, Dependants
 from service.errors import Refusal
-from service.holders import HolderStore
-from service.ids import ActivationId, DependantId, HolderId, derived_id, is_id
+from service.holders import Holder, HolderStore
+from service.ids import ActivationId, HolderId, derived_id, is_id
 from service.limits import CARD_DETAILS, Limits
-from service.locale import Locale
-from service.numbers import ResidentId
-from service.regions import Channel, Region, Regions
+from service.numbers import ResidentId, parse_resident_id
+from service.regions import Category, Region, Regions
 from service.sessions import Session, require_assurance
 from service.tokens import Tokens
+from service.transitions import (
+    TRANSITIONS,
+    Action,
+    Circumstances,
+    Objection,
+    judge,
+    may_not_activate,
+    refusal_of,
+    refused,
+)
 
-# A conflict means somebody changed the card between our read and our write; more than a few in a row is not chance.
-_ROUNDS: Final = 5
+Function = Literal["social", "bank"]
+SOCIAL: Final[frozenset[Function]] = frozenset({"social"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +68,7 @@ class Owned:
     id_number: str
 
 
-class ActivationStore(Protocol):
+class ActivationStore(CardStore, Protocol):
     """The card's storage as activation needs it."""
 
     def by_number(self, region_code: str, card_number: str) -> Awaitable[Owned | None]:
@@ -63,9 +76,6 @@ class ActivationStore(Protocol):
 
     async def by_activation(self, activation_id: ActivationId) -> Card | None:
         """The card that was activated under this id."""
-
-    async def activate(self, card: Card, activation: Activation, locale: Locale) -> Card | None:
-        """The one write, on the card's id, status and version; None when the card is no longer as it was read."""
 
 
 class Activations:
@@ -75,71 +85,112 @@ class Activations:
         self,
         *,
         store: ActivationStore,
+        changes: Changes,
         holders: HolderStore,
+        dependants: Dependants,
         regions: Regions,
         limits: Limits,
         tokens: Tokens,
         clock: Clock,
     ) -> None:
         self._store = store
+        self._changes = changes
         self._holders = holders
+        self._dependants = dependants
         self._regions = regions
         self._limits = limits
         self._tokens = tokens
         self._clock = clock
 
-    async def activate(
-        self, session: Session, details: Details, *, channel: Channel, request: bytes, locale: Locale
-    ) -> Activated:
-        """Activate the holder's card, or a linked dependant's.
+    async def activate(self, session: Session, details: Details, order: Order) -> Activated:
+        """Activate the holder's card, or a linked dependant's, online.
 
-        `request` marks the request, so that its retry after an unknown outcome finds its own work.
-        Refuses with `assurance_too_low`, `too_many_attempts`, `card_details_mismatch`, `not_found` (the dependant),
-        `guardian_required`, `channel_not_allowed`, `region_not_interconnected`, `card_not_activatable` with `reason`.
+        Refuses with `assurance_too_low`, `too_many_attempts`, `card_details_mismatch`, `not_found` (the dependant), and like
+        `perform`.
         """
         require_assurance(session, 2, self._clock.now())
         beneficiary = await self._beneficiary(session, details)
         card, freed = await self._match(session, details, beneficiary)
-        await self._permit(session, card, details, channel)
-        for _ in range(_ROUNDS):
+        minor = self._is_minor(card, details.id_number)
+        # A minor's own session proves who they are, and still is no guardian's.
+        if not minor or beneficiary != session.holder_id:
+            require_assurance(session, self._region(card).policy.required_assurance, self._clock.now())
+        if beneficiary != session.holder_id:
+            order = replace(order, guardian=session.holder_id)
+        done = await self.perform(card, details.id_number, order, category="minor" if minor else "adult")
+        await freed
+        return done
+
+    async def perform(
+        self,
+        card: Card,
+        id_number: ResidentId,
+        order: Order,
+        *,
+        category: Category,
+        functions: frozenset[Function] = SOCIAL,
+    ) -> Activated:
+        """Activate this card as this actor: the one way for every channel. Who the person is, was proved before.
+
+        `id_number`: that of the card's holder; `category`: by which the materials were asked for; `functions`: the account on
+        the card too, at a counter of its bank. An active card is an answer and no refusal, whoever asks; one whose account is
+        still to be activated gets that. Refuses with `guardian_required`, `channel_not_allowed`, `region_not_interconnected`,
+        `card_not_activatable` with `reason`; `transition_not_allowed` when the account cannot be activated.
+        """
+        region = self._region(card)
+        minor = self._is_minor(card, id_number)
+        circumstances = Circumstances(
+            "minor" if minor else category, minor, order.guardian is not None, await self._is_served(card, order.actor, region)
+        )
+        order = replace(order, about=circumstances)
+        self._permit(may_not_activate(card, order.actor, region, circumstances, self._clock.now()), card, order)
+        for _ in range(ROUNDS):
             now = self._clock.now()
-            if card.activation is not None and refusal_of(Action.ACTIVATE, card, now) == "alreadyActivated":
-                await freed
-                return self._answer(card, card.activation, request, now)
-            if reason := refusal_of(Action.ACTIVATE, card, now):
+            reason = refusal_of(Action.ACTIVATE, card, region, now)
+            if card.activation is not None and reason == "alreadyActivated":
+                return await self._already(card, card.activation, order, functions, now)
+            if reason is not None:
                 raise Refusal("card_not_activatable", {"reason": reason})
+            what = happened(TRANSITIONS[Action.ACTIVATE].happening, card, order, now)
             activation = Activation(
                 activation_id=ActivationId(derived_id("act", card.card_id, str(card.version))),
                 at=now,
-                channel=channel,
-                by=session.holder_id,
-                request=request,
+                channel=what.channel,
+                by=what.by,
+                request=order.request,
+                guardian=order.guardian,
             )
-            changed = await self._store.activate(card, activation, locale)
+            after = replace(card, stored_status=Status.ACTIVE, activation=activation)
+            if "bank" in functions and self._is_to_open(after, order, now):
+                after = replace(after, bank=replace(after.bank, status=BankStatus.ACTIVE))
+            changed = await self._store.change(card, after, what)
             if changed is not None:
-                await freed
-                return self._answer(changed, activation, request, now)
-            card, freed = await self._match(session, details, beneficiary)
+                return self._answer(changed, activation, order.request, now)
+            card = await self._changes.anew(card)
         raise Refusal("unavailable", retry_after=1)
+
+    async def _already(
+        self, card: Card, activation: Activation, order: Order, functions: frozenset[Function], now: datetime
+    ) -> Activated:
+        """The answer for a card that is active, with its account activated where that was asked for and is not done."""
+        if "bank" in functions and self._is_to_open(card, order, now):
+            card = await self._changes.activate_bank(card, order)
+        return self._answer(card, activation, order.request, now)
 
     async def activation(self, holder_id: HolderId, activation_id: str) -> Activated:
         """An activation of the holder's own. Refuses with `not_found`, also for somebody else's."""
         known = is_id("act", activation_id)
         card = await self._store.by_activation(ActivationId(activation_id)) if known else None
-        if card is None or card.activation is None or holder_id not in {card.holder_id, card.activation.by}:
+        done = card.activation if card else None
+        if card is None or done is None or holder_id not in {card.holder_id, done.by, done.guardian}:
             raise Refusal("not_found")
-        return self._answer(card, card.activation, card.activation.request, self._clock.now())
+        return self._answer(card, done, done.request, self._clock.now())
 
     async def _beneficiary(self, session: Session, details: Details) -> HolderId:
-        """Whose card it must be: the holder's, or that of a dependant whose link is alive."""
+        """Whose card it must be: the holder's, or that of a dependant, which is written down first."""
         if details.on_behalf_of is None:
             return session.holder_id
-        known = is_id("dep", details.on_behalf_of)
-        link = await self._holders.dependant(DependantId(details.on_behalf_of)) if known else None
-        today = self._clock.now().astimezone(CHINA).date()
-        if link is None or link.guardian_id != session.holder_id or link.until <= today:
-            raise Refusal("not_found")
-        return link.holder_id
+        return await self._dependants.acting_for(session.holder_id, details.on_behalf_of, Act.ACTIVATE, self._clock.now())
 
     async def _match(self, session: Session, details: Details, beneficiary: HolderId) -> tuple[Card, Awaitable[object]]:
         """The card that the details are right for, and the place of the guess on its way back."""
@@ -171,23 +222,26 @@ class Activations:
         today = self._clock.now().astimezone(CHINA).date()
         return id_number.age_on(today) < self._region(card).policy.guardian_age
 
-    async def _permit(self, session: Session, card: Card, details: Details, channel: Channel) -> None:
-        """Who may, through this channel, in this region."""
-        region = self._region(card)
-        minor = self._is_minor(card, details.id_number)
-        if minor and card.holder_id == session.holder_id:
-            raise Refusal("guardian_required")
-        require_assurance(session, region.policy.required_assurance, self._clock.now())
-        category: Literal["minor", "adult"] = "minor" if minor else "adult"
-        ways = [way.channel for way in region.activation_guide(category).ways]
-        if channel not in ways:
-            raise Refusal("channel_not_allowed", {"channels": ways})
+    async def _is_served(self, card: Card, actor: Actor, region: Region) -> bool:
+        """Whether cards of this region are served: where their holder is insured, or at the counter of an operator."""
+        if actor.role != "holder":
+            return any(self._regions.get(code).serves_cards_of(region) for code in actor.region_codes)
         holder = await self._holders.holder(card.holder_id)
         if holder is None:
             raise Refusal("card_details_mismatch")
-        if not self._regions.get(holder.region_code).serves_cards_of(region):
-            offline = [way for way in ways if way not in {"app", "web"}]
-            raise Refusal("region_not_interconnected", {"regionCode": region.code, "channels": offline})
+        return self._regions.get(holder.region_code).serves_cards_of(region)
+
+    def _is_to_open(self, card: Card, order: Order, now: datetime) -> bool:
+        """Whether the account on a card in use is still to be activated. Refuses who may not, and an account that is none."""
+        objection = judge(Action.ACTIVATE_BANK, card, order.actor, self._region(card), now)
+        if objection is not None and objection.reason == "bankActive":
+            return False
+        self._permit(objection, card, order)
+        return True
+
+    def _permit(self, objection: Objection | None, card: Card, order: Order) -> None:
+        if objection is not None:
+            raise refused(objection, card, order.actor, self._region(card), self._clock.now(), about=order.about)
 
     def _answer(self, card: Card, activation: Activation, request: bytes, now: datetime) -> Activated:
         return Activated(
@@ -201,6 +255,14 @@ class Activations:
     def verify_receipt(self, receipt: str) -> dict[str, Any] | None:
         """The facts of a receipt of ours, or None."""
         return self._tokens.read_receipt(receipt)
+
+
+def circumstances_of(holder: Holder, card_region: Region, home: Region, now: datetime) -> Circumstances:
+    """What decides, beside the card itself, whether its own holder may activate it online. `home`: where they are insured."""
+    today = now.astimezone(CHINA).date()
+    minor = parse_resident_id(holder.id_number, today=today).age_on(today) < card_region.policy.guardian_age
+    served = home.serves_cards_of(card_region)
+    return Circumstances("minor" if minor else "adult", minor, guardian=False, served=served)
 
 
 def _receipt_claims(card: Card, activation: Activation) -> dict[str, object]:

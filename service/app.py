@@ -4,7 +4,7 @@ True here: what a process starts it also ends, in reverse order; every backgroun
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,44 +17,71 @@ from handlers.metrics import Metrics
 from handlers.services import Services
 from service import pages, regions
 from service.activations import Activations
+from service.approvals import Approvals
+from service.background import background, follow_keyring, keep_sandbox
 from service.balances import Balances
+from service.card_office import card_office
 from service.cards import Cards
+from service.changes import Changes
 from service.clock import Clock
 from service.config import Config
+from service.counters import Counters
+from service.dependants import Dependants
+from service.desks import Desk
 from service.errors import Refusal
 from service.gateways.absent import AbsentFace, AbsentSms
 from service.gateways.face import FaceGateway
 from service.gateways.sms import SmsGateway
 from service.holders import Holders
+from service.hotline import Hotline
 from service.idempotency import Idempotency
 from service.identity import Identity
-from service.keyring import RELOAD_SECONDS, KeyringError, Keys
+from service.insurance import Insurances
+from service.insurance_errands import InsuranceErrands
+from service.keyring import KeyringError, Keys
 from service.limits import Limit, Limits, Pace
 from service.locale import catalogue
+from service.lockouts import Lockouts
+from service.lookups import LookUps
+from service.mongo.applications import MongoApplicationStore
+from service.mongo.approvals import MongoApprovalStore
 from service.mongo.cards import MongoCardStore
 from service.mongo.client import ConfigurationFault, Database
+from service.mongo.dependants import MongoDependantStore
 from service.mongo.holders import MongoAccessLogStore, MongoHolderStore
+from service.mongo.hotline import MongoCallCodeStore
 from service.mongo.idempotency import MongoIdempotencyStore
 from service.mongo.identity import MongoVerificationStore
+from service.mongo.insurance import MongoRelationStore
 from service.mongo.keyring import holds_the_keyring_of
 from service.mongo.limits import MongoLimitStore
+from service.mongo.lockouts import MongoLockoutStore
 from service.mongo.migrations import MigrationError, pending
 from service.mongo.notifications import MongoMessageStore
+from service.mongo.operators import MongoOperatorStore
+from service.mongo.production_batches import MongoBatchStore
 from service.mongo.sandbox import MongoSandboxStore
 from service.mongo.sessions import MongoSessionStore
+from service.mongo.visits import MongoVisitStore
+from service.newcomers import Newcomers
 from service.notifications import Notifications
+from service.operators import Operators
 from service.pages import Pages
 from service.passwords import Passwords
+from service.pins import Pins
 from service.regions import Regions
+from service.registrations import Registrations
 from service.relay import Relay
 from service.sandbox.gateways import SandboxFace, SandboxSms
-from service.sandbox.invention import is_invented_region
+from service.sandbox.invention import is_invented, is_invented_region
 from service.sandbox.personas import CastError
-from service.sandbox.sandbox import NotASandboxError, Sandbox
+from service.sandbox.sandbox import Sandbox
 from service.sessions import Sessions
+from service.staff_cards import StaffCards
 from service.strict_toml import FaultyFileError
 from service.tokens import Tokens
 from service.vault import Vault
+from service.visits import Visits
 
 _log = structlog.get_logger("app")
 _READY_SECONDS: Final = 2.0
@@ -73,8 +100,12 @@ class Readiness:
         self._fit = False
         # A sandbox is ready when its people are there; they are put there anew under a new keyring.
         self._sandbox = sandbox
-        self.peopled = not sandbox
+        self._peopled = not sandbox
         self.stopping = False
+
+    def people(self) -> None:
+        """The people of the sandbox are there."""
+        self._peopled = True
 
     async def __call__(self) -> None:
         """Refuses with `unavailable` and the reason: stopping, database, seeding, migration, or another keyring's data."""
@@ -89,7 +120,7 @@ class Readiness:
             raise _not_ready(reason)
 
     async def _unfit(self) -> str | None:
-        if not self.peopled:
+        if not self._peopled:
             return "seeding"
         if self._fit:
             await self._database.ping()
@@ -152,14 +183,62 @@ def compose(config: Config, database: Database, passwords: Passwords, keys: Keys
     clock = Clock()
     tokens = Tokens(lambda: keys.ring, config.issuer, config.audience)
     cards = MongoCardStore(database, vault)
+    changes = Changes(cards, served, clock)
     holders = MongoHolderStore(database, vault)
+    links = MongoDependantStore(database, vault)
+    accesses = MongoAccessLogStore(database)
     limits = Limits(MongoLimitStore(database), vault, clock, address_factor=100 if config.sandbox else 1)
+    dependants = Dependants(store=links, holders=holders, log=accesses, regions=served, limits=limits)
     sessions = Sessions(MongoSessionStore(database), tokens, vault, clock)
+    operators = MongoOperatorStore(database, vault)
     sandbox_store = MongoSandboxStore(database, vault)
     sms: SmsGateway = SandboxSms(sandbox_store, clock) if config.sandbox else AbsentSms()
     face: FaceGateway = SandboxFace(sandbox_store, config.public_url) if config.sandbox else AbsentFace()
     notifications = Notifications(MongoMessageStore(database, vault), sms, clock)
-    relay = Relay(cards, notifications, holders)
+    desk = Desk(holders=holders, cards=cards, log=accesses, vault=vault, clock=clock)
+    hotline = Hotline(
+        store=MongoCallCodeStore(database), desk=desk, notifications=notifications, limits=limits, vault=vault, clock=clock
+    )
+    approvals = Approvals(store=MongoApprovalStore(database, vault), cards=cards, changes=changes, desk=desk, clock=clock)
+    activations = Activations(
+        store=cards,
+        changes=changes,
+        holders=holders,
+        dependants=dependants,
+        regions=served,
+        limits=limits,
+        tokens=tokens,
+        clock=clock,
+    )
+    counters = Counters(
+        desk=desk, holders=holders, activations=activations, hotline=hotline, regions=served, limits=limits, clock=clock
+    )
+    relations = MongoRelationStore(database)
+    insurance_errands = InsuranceErrands(
+        store=relations, cards=cards, holders=holders, notifications=notifications, clock=clock
+    )
+    insurances = Insurances(relations, operators)
+
+    def has_a_place(number: str) -> bool:
+        # Outside a sandbox nobody has an invented number.
+        return config.sandbox or not is_invented(number)
+
+    office = card_office(
+        store=MongoApplicationStore(database, vault),
+        batches=MongoBatchStore(database),
+        cards=cards,
+        holders=holders,
+        accesses=accesses,
+        changes=changes,
+        insurance=insurances,
+        notifications=notifications,
+        limits=limits,
+        regions=served,
+        vault=vault,
+        clock=clock,
+        has_a_place=has_a_place,
+    )
+    relay = Relay(cards, notifications, holders, (approvals, insurance_errands, office.production, office.production_batches))
     queries = Pace(Limit("queries", config.queries_per_minute, timedelta(minutes=1)))
     readiness = Readiness(database, vault, sandbox=config.sandbox)
     sandbox: Sandbox | None = None
@@ -177,6 +256,14 @@ def compose(config: Config, database: Database, passwords: Passwords, keys: Keys
         regions=served,
         pages=flow,
         sessions=sessions,
+        operators=Operators(
+            store=operators,
+            sessions=sessions,
+            limits=limits,
+            lockouts=Lockouts(MongoLockoutStore(database), vault, clock),
+            passwords=passwords,
+            clock=clock,
+        ),
         identity=Identity(
             store=MongoVerificationStore(database, vault),
             holders=holders,
@@ -188,10 +275,36 @@ def compose(config: Config, database: Database, passwords: Passwords, keys: Keys
             vault=vault,
             clock=clock,
         ),
-        holders=Holders(holders, MongoAccessLogStore(database)),
+        holders=Holders(holders, accesses),
+        dependants=dependants,
         cards=Cards(cards),
         balances=Balances(cards),
-        activations=Activations(store=cards, holders=holders, regions=served, limits=limits, tokens=tokens, clock=clock),
+        activations=activations,
+        applications=office.applications,
+        bulk_applications=office.bulk_applications,
+        production=office.production,
+        production_batches=office.production_batches,
+        changes=changes,
+        pins=Pins(store=cards, changes=changes, holders=holders, regions=served, passwords=passwords, clock=clock),
+        staff_cards=StaffCards(
+            cards=Cards(cards), store=cards, holders=holders, desk=desk, hotline=hotline, regions=served, clock=clock
+        ),
+        approvals=approvals,
+        look_ups=LookUps(desk=desk, limits=limits, regions=served, clock=clock),
+        hotline=hotline,
+        counters=counters,
+        visits=Visits(store=MongoVisitStore(database), counters=counters, activations=activations, clock=clock),
+        insurances=insurances,
+        registrations=Registrations(
+            store=relations,
+            people=holders,
+            newcomers=Newcomers(holders, vault, has_a_place),
+            limits=limits,
+            log=accesses,
+            errands=insurance_errands,
+            regions=served,
+            clock=clock,
+        ),
         idempotency=Idempotency(MongoIdempotencyStore(database, vault), vault, clock),
         queries=queries,
         relay=relay,
@@ -207,6 +320,9 @@ def compose(config: Config, database: Database, passwords: Passwords, keys: Keys
             store=sandbox_store,
             cards=cards,
             holders=holders,
+            dependants=links,
+            operators=operators,
+            relations=relations,
             regions=served,
             passwords=passwords,
             relay=relay,
@@ -219,40 +335,12 @@ def compose(config: Config, database: Database, passwords: Passwords, keys: Keys
     return Process(services, readiness, sandbox)
 
 
-def _background(process: Process) -> dict[str, Coroutine[Any, Any, None]]:
+def _works(process: Process) -> dict[str, Coroutine[Any, Any, None]]:
     """What a process does besides answering; each runs until it is cancelled."""
-    works = {"relay": process.services.relay.run(), "keyring": _reload(process.services.keys)}
+    works = {"relay": process.services.relay.run(), "keyring": follow_keyring(process.services.keys)}
     if process.sandbox is not None:
-        works["sandbox"] = _keep_sandbox(process.sandbox, process.readiness)
+        works["sandbox"] = keep_sandbox(process.sandbox, process.readiness.people)
     return works
-
-
-async def _reload(keys: Keys) -> None:
-    """Look at the keyring file now and then, off the loop; one that cannot be read changes nothing and is reported."""
-    while True:
-        await asyncio.sleep(RELOAD_SECONDS)
-        try:
-            if await asyncio.to_thread(keys.reload):
-                _log.info("keyring_reloaded", signing_keys=len(keys.ring.signing_keys))
-        except KeyringError:
-            _log.error("keyring_unreadable")
-
-
-async def _keep_sandbox(sandbox: Sandbox, readiness: Readiness) -> None:
-    """Put the invented people there as soon as there is a database, then follow the clock that others move."""
-    while True:
-        try:
-            await sandbox.seed_if_empty()
-        except Refusal:
-            await asyncio.sleep(1)
-        except NotASandboxError:
-            # Never ready, and every reset is refused.
-            _log.error("not_a_sandbox")
-            return
-        else:
-            break
-    readiness.peopled = True
-    await sandbox.follow_clock()
 
 
 @asynccontextmanager
@@ -265,10 +353,7 @@ async def running(config: Config) -> AsyncIterator[Process]:
         stack.callback(passwords.close)
         database = await stack.enter_async_context(connect(config))
         process = compose(config, database, passwords, keys, vault)
-        works = [asyncio.get_running_loop().create_task(work, name=name) for name, work in _background(process).items()]
-        for work in works:
-            work.add_done_callback(_report)
-        stack.push_async_callback(_end, works)
+        await stack.enter_async_context(background(_works(process)))
         yield process
 
 
@@ -283,15 +368,3 @@ def connect(config: Config) -> Database:
         )
     except ConfigurationFault as fault:
         raise StartError(f"YIKA_MONGODB_URI cannot be used ({fault})") from None
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """None of them should end by itself; one that does is said at once, for the rest of the process lives on."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("background_failed", task=task.get_name(), error=type(error).__name__)
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,20 +1,24 @@
-"""The card: four axes that are not one status, and the one table of what may be done with it.
+"""The card: four axes that are not one status, and the one way in which any of them changes.
 
-True here: a card's production stage, status, bank account and medical account move on their own; every change of status is
-a row of TRANSITIONS; what a screen offers (`actions`) and what the server accepts (`refusal_of`) are read from the same row.
-Never here: a rule that differs between regions; those are asked of the region's policy.
+True here: a card's production stage, status, bank account and medical account move on their own; a change is the card as it
+was read, the card as it shall be, and what happened, written at once or not at all. What may be done with a card, and by
+whom, is the table in service/transitions.py. Never here: a rule that differs between regions.
 """
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from service.clock import CHINA
 from service.errors import Refusal
 from service.ids import ActivationId, CardId, HolderId, is_id
+from service.locale import Locale
 from service.regions import Channel, Region
+
+# Why a card is locked: whoever asked for it, or because somebody misused it, which takes two people to undo.
+LockReason = Literal["holderRequest", "fraud"]
 
 
 class Stage(StrEnum):
@@ -77,41 +81,19 @@ class PinState(StrEnum):
     LOCKED = "locked"
 
 
-class Action(StrEnum):
-    """Verbs that change a status."""
-
-    ACTIVATE = "activate"
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """One row: from which states an action leads to which, and the happening it becomes in the card's history.
-
-    `already` is the reason of a card that is there by itself: not an error, but nothing to offer either.
-    """
-
-    action: Action
-    sources: frozenset[Status]
-    target: Status
-    happening: str
-    already: str
-
-
-TRANSITIONS: Final[Mapping[Action, Transition]] = {
-    row.action: row
-    for row in (Transition(Action.ACTIVATE, frozenset({Status.SEALED}), Status.ACTIVE, "activated", "alreadyActivated"),)
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """The one activation of a card. `request` is the keyed mark of the request that did it, so that its retry is known."""
+    """The one activation of a card. `request` is the keyed mark of the request that did it, so that its retry is known.
+
+    `by`: the id of who did it, a resident or an operator; `guardian`: for a minor, who acted or stood at the counter.
+    """
 
     activation_id: ActivationId
     at: datetime
     channel: Channel
-    by: HolderId
+    by: str
     request: bytes
+    guardian: HolderId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +107,22 @@ class Bank:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Service PIN as far as anybody may see it."""
+    """Service PIN. `hash` (argon2id) only of one that a holder chose: the first one follows from the region's policy.
+
+    `wrong_tries`: guesses since the last right one, those that are being judged at the moment included.
+    """
 
     state: PinState
     wrong_tries: int
+    hash: str | None = field(default=None, repr=False)
+
+    def state_under(self, max_tries: int) -> PinState:
+        """The state as it counts: too many guesses lock it, also before anybody has written that down."""
+        return PinState.LOCKED if self.wrong_tries >= max_tries else self.state
+
+    def tries_left(self, max_tries: int) -> int:
+        """How many more guesses are judged."""
+        return 0 if self.state is PinState.LOCKED else max(0, max_tries - self.wrong_tries)
 
 
 def medical_status(stored: MedicalStatus, card_status: Status, generation: int, region: Region, now: datetime) -> MedicalStatus:
@@ -163,12 +157,24 @@ class Card:
     pin: Pin
     expires_on: date
     version: int
+    lock_reason: LockReason | None = None
 
     def status(self, now: datetime) -> Status:
         """The status at a moment: a temporary loss that has run out is over without anybody having to end it."""
         if self.stored_status is Status.TEMPORARILY_LOST and self.temporary_loss_until is not None:
             return Status.ACTIVE if self.temporary_loss_until <= now else Status.TEMPORARILY_LOST
         return self.stored_status
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether the date on its face has passed, as the calendar at +08:00 has it."""
+        return self.expires_on < now.astimezone(CHINA).date()
+
+    def as_of(self, now: datetime) -> "Card":
+        """The same card with nothing in it that time has ended: what every change starts from."""
+        status = self.status(now)
+        if status is self.stored_status:
+            return self
+        return replace(self, stored_status=status, temporary_loss_until=None)
 
     def medical(self, region: Region, now: datetime) -> MedicalStatus:
         """The medical account at a moment."""
@@ -187,33 +193,24 @@ class HistoryEntry:
     reason: str | None
 
 
-def refusal_of(action: Action, card: Card, now: datetime) -> str | None:
-    """Why the card is not ready for an action, as a reason code; None when it is.
-
-    Production comes before status (Measures for the Administration of Social Security Cards, art. 12: a card of a batch
-    under test can be neither delivered nor activated).
-    """
-    status, row = card.status(now), TRANSITIONS[action]
-    if status in row.sources:
-        if card.test_batch:
-            return "testCard"
-        if card.stage is not Stage.DELIVERED:
-            return "notDelivered"
-        return "expired" if card.expires_on < now.astimezone(CHINA).date() else None
-    return row.already if status is row.target else str(status)
-
-
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """An action as a screen shows it: allowed, or the reason why not."""
+class Happened:
+    """What a change of a card was, for its history and for those who should hear of it.
 
-    action: Action
+    `by`: the id of who did it; `request`: the mark of the keyed request, so that its retry recognises its own work; `tell`:
+    whom to tell, in which language; `guardian`: who acted for a minor; `approved_by`: the second person, where it took two.
+    """
+
+    name: str
+    at: datetime
+    channel: Channel
+    by: str
     reason: str | None
-
-
-def offers(card: Card, now: datetime) -> tuple[Offer, ...]:
-    """What the holder may do with the card at a moment."""
-    return tuple(Offer(action, refusal_of(action, card, now)) for action in TRANSITIONS)
+    request: bytes | None
+    tell: HolderId
+    locale: Locale
+    guardian: HolderId | None = None
+    approved_by: str | None = None
 
 
 class CardStore(Protocol):
@@ -222,11 +219,30 @@ class CardStore(Protocol):
     def card(self, card_id: CardId, holder_id: HolderId) -> Awaitable[Card | None]:
         """A card of a holder, as strongly read as the last acknowledged write; None when there is no such card of theirs."""
 
+    def card_by_id(self, card_id: CardId) -> Awaitable[Card | None]:
+        """A card whoever's it is, for counters: whether they may is asked of the card that comes back."""
+
     async def cards_of(self, holder_id: HolderId, after: CardId | None, limit: int) -> list[Card]:
         """Cards of a holder in order of id, after one of them."""
 
     async def history(self, card_id: CardId, holder_id: HolderId) -> list[HistoryEntry] | None:
         """Everything that happened to a card of a holder, newest first; None when there is no such card of theirs."""
+
+    async def change(self, before: Card, after: Card, happened: Happened) -> Card | None:
+        """The one write, on id, holder, status and version of the card as it was read; None when it is so no longer.
+
+        Sets what differs between the two, counts the version up, and appends to history and outbox. Returns the card as it
+        is then. Card, holder and numbers cannot be changed.
+        """
+
+    async def did(self, card: Card, request: bytes) -> bool:
+        """Whether a request has changed this card before: its mark stands in the history."""
+
+    async def count_pin_try(self, card: Card, max_tries: int) -> Card | None:
+        """Count a guess at the PIN of the card as it was read, in one write; None when it is so no longer, or none is left."""
+
+    async def give_back_pin_tries(self, card: Card) -> None:
+        """The guess that was counted last on this card was right: it and those before it count no more."""
 
 
 class Cards:
@@ -238,6 +254,13 @@ class Cards:
     async def mine(self, holder_id: HolderId, card_id: str) -> Card:
         """One card of the holder. Refuses with `not_found`, also for somebody else's."""
         card = await self._store.card(CardId(card_id), holder_id) if is_id("card", card_id) else None
+        if card is None:
+            raise Refusal("not_found")
+        return card
+
+    async def one(self, card_id: str) -> Card:
+        """A card whoever's it is, for counters. Refuses with `not_found`."""
+        card = await self._store.card_by_id(CardId(card_id)) if is_id("card", card_id) else None
         if card is None:
             raise Refusal("not_found")
         return card

@@ -6,11 +6,11 @@ of insurance is the holder's own fact, never read off a number. Never here: a lo
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Literal, Protocol
 
 from service.errors import Refusal
-from service.ids import DependantId, HolderId, new_id
+from service.ids import HolderId, OperatorId, new_id
 from service.sessions import Session, require_assurance
 
 RevealField = Literal["name", "idNumber", "mobile"]
@@ -18,7 +18,10 @@ RevealField = Literal["name", "idNumber", "mobile"]
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A person. `region_code` is the region of insurance; `query_password` is an argon2id hash."""
+    """A person. `region_code` is the region of insurance; `query_password` is an argon2id hash.
+
+    `household_register`: the number of their household register, where it is known; `mobile` is empty where it is not.
+    """
 
     holder_id: HolderId
     name: str
@@ -26,22 +29,15 @@ class Holder:
     mobile: str
     region_code: str
     query_password: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Dependant:
-    """Somebody a holder may act for, until the guardian age ends it."""
-
-    dependant_id: DependantId
-    guardian_id: HolderId
-    holder_id: HolderId
-    relationship: str
-    until: date
+    household_register: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One look at, or change of, a person's data."""
+    """One look at, or change of, a person's data.
+
+    At a counter `by` is the role; `operator_id` says who it was, and is not shown; `ticket` names the call or the queue number.
+    """
 
     access_id: str
     at: datetime
@@ -49,6 +45,8 @@ class Access:
     by: str
     channel: str
     reason: str | None
+    operator_id: OperatorId | None = None
+    ticket: str | None = None
 
 
 class HolderStore(Protocol):
@@ -60,15 +58,15 @@ class HolderStore(Protocol):
     async def holder_by_number(self, id_number: str) -> Holder | None:
         """A person by ID number, through the blind index."""
 
-    async def dependant(self, dependant_id: DependantId) -> Dependant | None:
-        """A link between a guardian and a dependant."""
+    async def in_household(self, id_number: str, household_register: str) -> Holder | None:
+        """The person with this ID number, if they are in this household register; both through their blind indexes."""
 
 
 class AccessLogStore(Protocol):
     """Where looks at personal data are written down."""
 
     async def record(self, holder_id: HolderId, access: Access) -> None:
-        """Write one entry; returns when it is safe."""
+        """Write one entry; returns when it is safe. An entry with an id that is there already is that entry."""
 
     async def entries(self, holder_id: HolderId, after: tuple[datetime, str] | None, limit: int) -> list[Access]:
         """Entries about a person, newest first, beginning after one of them, named by its moment and id."""

@@ -6,26 +6,22 @@ code voids the old one. Never here: a code, a password or a mobile in plain stor
 """
 
 import hmac
-import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final, Protocol
+from datetime import datetime
+from typing import Protocol
 
 from service.clock import Clock
 from service.errors import Refusal, invalid
 from service.gateways.face import FaceGateway
 from service.holders import Holder, HolderStore
 from service.ids import HolderId, VerificationId, is_id, new_id
-from service.limits import SMS_PER_MOBILE, VERIFICATIONS_PER_ADDRESS, VERIFICATIONS_PER_IDENTITY, Limits
+from service.limits import VERIFICATIONS_PER_ADDRESS, VERIFICATIONS_PER_IDENTITY, Limits
 from service.locale import Locale
-from service.notifications import Notice, Notifications
+from service.notifications import Notifications
+from service.one_time_codes import LIFE, MOST_TRIES, RESEND_AFTER, code_notice, new_code, pace_sms
 from service.passwords import Passwords
 from service.sessions import Grant, Method, Sessions
 from service.vault import Vault
-
-LIFE: Final = timedelta(minutes=5)
-RESEND_AFTER: Final = timedelta(seconds=60)
-MOST_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +115,13 @@ class Identity:
         await self._limits.hit_address(VERIFICATIONS_PER_ADDRESS, address)
         # The mobile first: whoever taps twice within a minute has not used up a verification.
         if applicant.mobile is not None:
-            await self._pace_sms(applicant.mobile)
+            await pace_sms(self._limits, applicant.mobile)
         await self._limits.hit(VERIFICATIONS_PER_IDENTITY, applicant.id_number)
         now = self._clock.now()
         holder = self._recognise(applicant, await self._holders.holder_by_number(applicant.id_number))
         verification_id = VerificationId(new_id("ver"))
         certificate = await self._face.initialize(verification_id) if applicant.method == "face" else None
-        code = _new_code()
+        code = new_code()
         verification = Verification(
             verification_id=verification_id,
             method=applicant.method,
@@ -157,8 +153,8 @@ class Identity:
         if verification.resend_at > now:
             left = (verification.resend_at - now).total_seconds()
             raise Refusal("rate_limited", retry_after=int(left) + 1)
-        await self._pace_sms(verification.mobile)
-        code = _new_code()
+        await pace_sms(self._limits, verification.mobile)
+        code = new_code()
         mac = self._code_mac(verification.verification_id, verification.mobile, code)
         if not await self._store.renew(verification.verification_id, mac, now, now + RESEND_AFTER, now + LIFE):
             raise Refusal("rate_limited", retry_after=int(RESEND_AFTER.total_seconds()))
@@ -222,27 +218,19 @@ class Identity:
     def _code_mac(self, verification_id: VerificationId, mobile: str | None, code: str) -> bytes:
         return self._vault.mac("one-time-code", verification_id, mobile or "", code)
 
-    async def _pace_sms(self, mobile: str) -> None:
-        for limit in SMS_PER_MOBILE:
-            await self._limits.hit(limit, mobile)
-
     async def _send(self, verification: Verification, code: str) -> None:
         if verification.mobile is None:
             return
-        notice = Notice(
+        notice = code_notice(
+            code,
             happening=f"{verification.verification_id}:{verification.resend_at.timestamp()}",
             template="verification_code",
             to=verification.mobile,
             locale=verification.locale,
-            values={"code": code, "minutes": int(LIFE.total_seconds() // 60)},
             suppressed=verification.holder_id is None,
             until=verification.expires_at,
         )
         await self._notifications.post(notice)
-
-
-def _new_code() -> str:
-    return f"{secrets.randbelow(1_000_000):06d}"
 
 
 def _started(verification: Verification, certify_url: str | None) -> Started:

@@ -18,8 +18,15 @@ SessionId = NewType("SessionId", str)
 VerificationId = NewType("VerificationId", str)
 ActivationId = NewType("ActivationId", str)
 DependantId = NewType("DependantId", str)
+OperatorId = NewType("OperatorId", str)
+InstitutionId = NewType("InstitutionId", str)
+VisitId = NewType("VisitId", str)
+ApprovalId = NewType("ApprovalId", str)
+ApplicationId = NewType("ApplicationId", str)
+BatchId = NewType("BatchId", str)
+RegistrationId = NewType("RegistrationId", str)
 
-PATTERN: Final = r"[a-z]{3,4}_[a-z2-7]{24}"
+PATTERN: Final = r"[a-z]{2,4}_[a-z2-7]{24}"
 _SHAPE: Final = re.compile(PATTERN)
 _SIGNS: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS: Final = tuple(first + second for first in _SIGNS for second in _SIGNS)

@@ -94,6 +94,7 @@ class Row:
     medical: MedicalStatus
     pin: PinState
     expires_on: date
+    household_register: str | None
     figures: tuple[ImportedFigure, ...]
 
 
@@ -105,6 +106,21 @@ class Entry:
     card: Card
     figures: tuple[Figure, ...]
     history: tuple[HistoryEntry, ...]
+
+
+def holder_id_of(vault: Vault, region_code: str, id_number: str) -> HolderId:
+    """The id of somebody who comes to be known here, insured in a region."""
+    return HolderId(_placed(vault, "hld", region_code, id_number))
+
+
+def card_id_of(vault: Vault, region_code: str, card_number: str) -> CardId:
+    """The id of a card that comes to be known here, as its region numbered it."""
+    return CardId(_placed(vault, "card", region_code, card_number))
+
+
+def _placed(vault: Vault, prefix: str, region_code: str, number: str) -> str:
+    """Card numbers repeat between regions, people's do not between anything; the region is in both ids anyway."""
+    return placed_id(prefix, region_code, vault.mac("placed-id", prefix, region_code, number))
 
 
 class RowRules:
@@ -121,8 +137,8 @@ class RowRules:
         faults = list(self._faults(row, now))
         if faults:
             raise Rejected(faults)
-        holder_id = HolderId(self._placed("hld", row.insurance_region_code, row.id_number.number))
-        card_id = CardId(self._placed("card", row.region_code, row.card_number))
+        holder_id = holder_id_of(self._vault, row.insurance_region_code, row.id_number.number)
+        card_id = card_id_of(self._vault, row.region_code, row.card_number)
         done = _activation(row, card_id, holder_id)
         history = (
             (HistoryEntry(done.at, "activated", Status.SEALED, Status.ACTIVE, done.channel, None),) if done is not None else ()
@@ -146,12 +162,16 @@ class RowRules:
             expires_on=row.expires_on,
             version=len(history),
         )
-        holder = Holder(holder_id, row.holder_name, row.id_number.number, row.mobile, row.insurance_region_code, None)
+        holder = Holder(
+            holder_id=holder_id,
+            name=row.holder_name,
+            id_number=row.id_number.number,
+            mobile=row.mobile,
+            region_code=row.insurance_region_code,
+            query_password=None,
+            household_register=row.household_register,
+        )
         return Entry(holder, card, tuple(_figures(row)), history)
-
-    def _placed(self, prefix: str, region_code: str, number: str) -> str:
-        """Card numbers repeat between regions, people's do not between anything; the region is in both ids anyway."""
-        return placed_id(prefix, region_code, self._vault.mac("placed-id", prefix, region_code, number))
 
     def _faults(self, row: Row, now: datetime) -> Iterator[Fault]:
         if reason := self._number_fault(row.id_number.number):

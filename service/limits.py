@@ -35,6 +35,13 @@ SMS_PER_MOBILE: Final = (
     Limit("sms/day", 10, timedelta(days=1)),
 )
 CARD_DETAILS: Final = Limit("card-details", 5, timedelta(days=1), "too_many_attempts")
+HOUSEHOLD_DETAILS: Final = Limit("household-details", 5, timedelta(days=1), "too_many_attempts")
+# The same for the codes of one caller, counted by who they say they are: there may be no such person, and no mobile.
+HOTLINE_CODES: Final = tuple(Limit(limit.name.replace("sms", "hotline"), limit.most, limit.window) for limit in SMS_PER_MOBILE)
+# People whom one operator looks up, each counted once.
+LOOK_UPS: Final = Limit("staff/look-ups", 30, timedelta(hours=1))
+# An operator types the numbers of many people a day; who tries numbers in a row is stopped all the same.
+STAFF_CARD_DETAILS: Final = Limit("staff/card-details", 20, timedelta(hours=1), "too_many_attempts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,12 @@ class LimitStore(Protocol):
 
     async def reserve(self, subject: bytes, limit: Limit, guess: bytes, now: datetime) -> Place | datetime:
         """Hold a place for judging a guess; places for the same guess count as one. Else the moment when one is free."""
+
+    async def count_distinct(self, subject: bytes, limit: Limit, item: bytes, now: datetime) -> datetime | None:
+        """Count an item, once however often it comes, as of the last time.
+
+        None when there was room for it among the others; else nothing is counted and the moment when there is room again.
+        """
 
     def give_back(self, place: Place) -> Awaitable[object]:
         """Give a place back, beginning now; giving it back again changes nothing."""
@@ -85,6 +98,13 @@ class Limits:
         """As `hit`, for a network address; wider where many people share one on purpose (the sandbox)."""
         wider = Limit(limit.name, limit.most * self._address_factor, limit.window, limit.code)
         await self.hit(wider, address)
+
+    async def count_distinct(self, limit: Limit, subject: str, item: str) -> None:
+        """Count something among the different ones; the same again is no more than one. Refuses like `hit`."""
+        mark = self._subject(limit, subject)
+        free_at = await self._store.count_distinct(mark, limit, self._vault.mac("item", item), self._clock.now())
+        if free_at is not None:
+            raise self._refusal(limit, free_at)
 
     async def reserve(self, limit: Limit, subject: str, guess: str) -> Place:
         """Hold a place before a guess is judged, so that a burst of guesses is no more guesses. Refuses like `hit`."""

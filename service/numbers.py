@@ -201,6 +201,24 @@ def parse_mobile(text: str) -> Mobile:
     return Mobile(match[1])
 
 
+def is_personal_number(text: str) -> bool:
+    """Whether a text could be somebody's ID number or mobile, and so has no place where texts are kept in plain."""
+    number = normalise(text)
+    resident = _RESIDENT_SHAPE.fullmatch(number) is not None and resident_id_check_character(number[:17]) == number[17]
+    return resident or _MOBILE_SHAPE.fullmatch(number) is not None
+
+
+_HOUSEHOLD_SHAPE: Final = re.compile(r"[0-9A-Z]{4,32}")
+
+
+def parse_household_register(text: str) -> str:
+    """Read the number of a household register: 4 to 32 digits and letters, for its form varies. Raises InvalidNumber."""
+    number = normalise(text)
+    if _HOUSEHOLD_SHAPE.fullmatch(number) is None:
+        raise InvalidNumber("format")
+    return number
+
+
 # --- Cards ---
 
 # One letter or digit, then digits; the last may be the check character X. Lengths as regions use them.

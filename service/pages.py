@@ -75,7 +75,7 @@ class Section:
 @_strict
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Where a form goes; `{name}` in the URL is that member of the answer to the form before."""
+    """Where a form goes; `{name}` in the URL is that member of the page's panel, or of the answer to the form before."""
 
     method: Literal["POST"]
     url: Annotated[str, Field(pattern=r"^/v1/[A-Za-z0-9/{}-]+$")]

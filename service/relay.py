@@ -1,4 +1,4 @@
-"""The relay: carries what happened to cards to the people who should hear of it.
+"""The relay: carries what happened to cards to the people who should hear of it, and does what else is left to be done.
 
 True here: a happening was written with the change itself, so none is lost; carrying it twice posts it once; a stop at any
 point leaves only work that is found again. It is polled; a wake-up merely spares the wait. Never here: a decision about a
@@ -6,7 +6,7 @@ card.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -26,7 +26,21 @@ MOST_AT_ONCE: Final = 32
 ENDING_SECONDS: Final = 5.0
 
 # Which happenings people hear of, and in which words.
-TEMPLATES: Final = {"activated": "card_activated"}
+TEMPLATES: Final = {
+    "activated": "card_activated",
+    "activationReversed": "activation_reversed",
+    "temporaryLossReported": "temporary_loss_reported",
+    "formalLossReported": "formal_loss_reported",
+    "lossCancelled": "loss_cancelled",
+    "locked": "card_locked",
+    "unlocked": "card_unlocked",
+    "cancelled": "card_cancelled",
+    "replaced": "card_replaced",
+    "bankActivated": "bank_activated",
+    "pinChanged": "pin_changed",
+    "pinReset": "pin_reset",
+    "pinLocked": "pin_locked",
+}
 
 _log = structlog.get_logger("relay")
 
@@ -56,13 +70,23 @@ class OutboxStore(Protocol):
         """Whether any waits."""
 
 
+class Errands(Protocol):
+    """A noun whose decisions have effects beyond their own document, should a process die before it came to them."""
+
+    async def undone(self, limit: int) -> Sequence[Callable[[], Awaitable[object]]]:
+        """Some that are to be done, each as work to be called; doing one again changes nothing."""
+
+
 class Relay:
     """One loop a process; any number of processes."""
 
-    def __init__(self, outbox: OutboxStore, notifications: Notifications, holders: HolderStore) -> None:
+    def __init__(
+        self, outbox: OutboxStore, notifications: Notifications, holders: HolderStore, errands: Sequence[Errands]
+    ) -> None:
         self._outbox = outbox
         self._notifications = notifications
         self._holders = holders
+        self._errands = errands
         self._wake = notifications.posted
 
     def wake(self) -> None:
@@ -96,9 +120,13 @@ class Relay:
             return
 
     async def carry(self) -> bool:
-        """Post some of what waits; True when anything was. A happening that fails stays, and holds up no other."""
+        """Do some errands and post some of what waits; True when anything was. What fails stays, and holds up no other."""
+        ran = [await _tried(self._run(errands)) for errands in self._errands]
         happenings = await self._outbox.uncarried(MOST_AT_ONCE)
-        return any([await _tried(self._carry(happening)) for happening in happenings])
+        return any(ran + [await _tried(self._carry(happening)) for happening in happenings])
+
+    async def _run(self, errands: Errands) -> bool:
+        return any([await _tried(_done(errand)) for errand in await errands.undone(MOST_AT_ONCE)])
 
     async def _carry(self, happening: Happening) -> bool:
         template = TEMPLATES.get(happening.name)
@@ -117,11 +145,22 @@ class Relay:
         self.wake()
         try:
             async with asyncio.timeout(seconds):
-                while await self._outbox.waiting() or await self._notifications.waiting(to):
+                while await self._waiting(to):
                     self.wake()
                     await asyncio.sleep(0.01)
         except TimeoutError:
             return
+
+    async def _waiting(self, to: str) -> bool:
+        for errands in self._errands:
+            if await errands.undone(1):
+                return True
+        return await self._outbox.waiting() or await self._notifications.waiting(to)
+
+
+async def _done(errand: Callable[[], Awaitable[object]]) -> bool:
+    await errand()
+    return True
 
 
 async def _tried(work: Coroutine[Any, Any, bool]) -> bool:

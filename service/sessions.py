@@ -1,8 +1,9 @@
 """Sessions: one document a session, which is also the family of its refresh tokens.
 
 True here: a session is looked at on every request, so an end is an end everywhere from the next request on; a refresh token
-is a generation of its session and works once; an older generation that comes back means theft and ends the family. Never
-here: a token in storage. A refresh token is session, generation and a keyed code over both, so a stolen database forges none.
+is a generation of its session and works once; an older generation that comes back means theft and ends the family. A session
+is a resident's or an operator's for good: its role says whose, and how long it lives. Never here: a token in storage. A
+refresh token is session, generation and a keyed code over both, so a stolen database forges none.
 """
 
 import hmac
@@ -11,18 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
+from service.actors import Role, StaffRole
 from service.clock import Clock
 from service.errors import Refusal
-from service.ids import HolderId, SessionId, is_id, new_id
+from service.ids import HolderId, OperatorId, SessionId, is_id, new_id
 from service.tokens import Claims, Tokens
 from service.vault import Vault
 
+# How a resident proves who they are; an operator does it with a password and an authenticator.
 Method = Literal["password", "sms", "face"]
+StaffMethod = Literal["totp"]
 Level = Literal[1, 2, 3]
 
 LEVELS: Final[dict[Method, Level]] = {"password": 1, "sms": 2, "face": 3}
-IDLE: Final = timedelta(hours=1)
-LONGEST: Final = timedelta(hours=24)
 # Some things ask for somebody who proved who they are just now, not for whoever holds the phone an hour later.
 FRESH: Final = timedelta(minutes=10)
 
@@ -32,15 +34,37 @@ class Assurance:
     """How surely we know who this is: 1 password or bound login, 2 sms, 3 face."""
 
     level: Level
-    method: Method
+    method: Method | StaffMethod
+
+
+# Something known and something owned: as sure as a password with a code by SMS, and nobody's face was seen.
+STAFF_ASSURANCE: Final = Assurance(2, "totp")
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """How long a session lives without a refresh, and at most."""
+
+    idle: timedelta
+    longest: timedelta
+
+
+RESIDENT_LIFE: Final = Life(timedelta(hours=1), timedelta(hours=24))
+STAFF_LIFE: Final = Life(timedelta(minutes=15), timedelta(hours=12))
+
+
+def life_of(role: Role) -> Life:
+    """How long sessions of a role live."""
+    return RESIDENT_LIFE if role == "holder" else STAFF_LIFE
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A person signed in on one device."""
+    """Somebody signed in on one device: `subject` is a holder when the role is `holder`, else an operator."""
 
     session_id: SessionId
-    holder_id: HolderId
+    subject: str
+    role: Role
     assurance: Assurance
     created_at: datetime
     refreshed_at: datetime
@@ -48,6 +72,13 @@ class Session:
     expires_at: datetime
     generation: int
     ended_at: datetime | None
+
+    @property
+    def holder_id(self) -> HolderId:
+        """The resident; only what serves residents alone asks."""
+        if self.role != "holder":
+            raise AssertionError("an operator is no holder")
+        return HolderId(self.subject)
 
 
 def require_assurance(session: Session, level: Level, now: datetime, *, fresh: bool = False) -> None:
@@ -87,6 +118,9 @@ class SessionStore(Protocol):
     async def end(self, session_id: SessionId, now: datetime, reason: str) -> None:
         """End a session; ending it again changes nothing."""
 
+    async def end_all_of(self, operator_id: OperatorId, now: datetime, reason: str) -> None:
+        """End every session of an operator."""
+
     async def live_of(self, holder_id: HolderId, now: datetime, after: str | None, limit: int) -> list[Session]:
         """Sessions of a person that are not over, in order of id."""
 
@@ -101,16 +135,24 @@ class Sessions:
         self._clock = clock
 
     async def open(self, holder_id: HolderId, method: Method) -> Grant:
-        """Start a session for somebody who was just verified."""
-        now = self._clock.now()
+        """Start a session for a resident who was just verified."""
+        return await self._open(holder_id, "holder", Assurance(LEVELS[method], method))
+
+    async def open_staff(self, operator_id: OperatorId, role: StaffRole) -> Grant:
+        """Start a session for an operator who just signed in."""
+        return await self._open(operator_id, role, STAFF_ASSURANCE)
+
+    async def _open(self, subject: str, role: Role, assurance: Assurance) -> Grant:
+        now, life = self._clock.now(), life_of(role)
         session = Session(
             session_id=SessionId(new_id("ses")),
-            holder_id=holder_id,
-            assurance=Assurance(LEVELS[method], method),
+            subject=subject,
+            role=role,
+            assurance=assurance,
             created_at=now,
             refreshed_at=now,
-            idle_until=now + IDLE,
-            expires_at=now + LONGEST,
+            idle_until=now + life.idle,
+            expires_at=now + life.longest,
             generation=1,
             ended_at=None,
         )
@@ -122,14 +164,18 @@ class Sessions:
         return self._store.session(SessionId(claims.session_id))
 
     def judge(self, session: Session | None, claims: Claims, now: datetime) -> Session:
-        """The live session of a verified token. Refuses with `token_revoked`, or `token_expired` when it ran out."""
-        return self._alive(session, now, claims.subject)
+        """The live session of a verified token.
+
+        Refuses with `token_revoked`, with `token_expired` when it ran out, or with `token_invalid` for a token that says
+        another subject or role.
+        """
+        return self._alive(session, now, claims)
 
     @staticmethod
-    def _alive(session: Session | None, now: datetime, subject: str | None) -> Session:
+    def _alive(session: Session | None, now: datetime, claims: Claims | None) -> Session:
         if session is None or session.ended_at is not None:
             raise Refusal("token_revoked")
-        if subject is not None and session.holder_id != subject:
+        if claims is not None and (session.subject != claims.subject or session.role != claims.role):
             raise Refusal("token_invalid")
         if session.expires_at <= now or session.idle_until <= now:
             raise Refusal("token_expired")
@@ -143,7 +189,8 @@ class Sessions:
         """
         session_id, generation = self._parse(refresh_token)
         now = self._clock.now()
-        session = await self._store.advance(session_id, generation, now, now + IDLE)
+        known = self._alive(await self._store.session(session_id), now, None)
+        session = await self._store.advance(session_id, generation, now, now + life_of(known.role).idle)
         if session is not None:
             return self._grant(session, now)
         found = self._alive(await self._store.session(session_id), now, None)
@@ -158,7 +205,7 @@ class Sessions:
     async def revoke(self, holder_id: HolderId, session_id: str) -> None:
         """End one of the person's sessions. Refuses with `not_found`, also for somebody else's."""
         found = await self._store.session(SessionId(session_id)) if is_id("ses", session_id) else None
-        if found is None or found.holder_id != holder_id:
+        if found is None or found.subject != holder_id:
             raise Refusal("not_found")
         await self._store.end(found.session_id, self._clock.now(), "revoked")
 
@@ -170,7 +217,7 @@ class Sessions:
 
     def _grant(self, session: Session, now: datetime) -> Grant:
         token, seconds = self._tokens.issue(
-            Claims(session.holder_id, session.session_id, "holder", session.assurance.level),
+            Claims(session.subject, session.session_id, session.role, session.assurance.level),
             method=session.assurance.method,
             now=now,
             until=session.expires_at,

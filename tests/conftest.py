@@ -1,9 +1,12 @@
 """What tests stand on: a real MongoDB, the real application on a real port, real tokens."""
 
 import os
+import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from api.client import Api
@@ -17,6 +20,10 @@ from service.mongo.embedded import EmbeddedMongo
 from service.mongo.migrations import migrate
 from service.server import Served, serving
 
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108  a folder of its own in there, for its owner alone
+_ROOM: Final = 4 * 2**30
+_PREFIX: Final = "yika-tests-"
+
 
 @pytest.fixture(scope="session")
 def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -25,8 +32,33 @@ def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield given
         return
     server = os.environ.get("YIKA_EMBEDDED_SERVER", "auto")
-    with EmbeddedMongo.start(tmp_path_factory.mktemp("mongodb"), say=print, server=server) as mongo:  # type: ignore[arg-type]
+    with (
+        _folder(tmp_path_factory) as folder,
+        EmbeddedMongo.start(folder, say=print, server=server) as mongo,  # type: ignore[arg-type]
+    ):
         yield mongo.uri
+
+
+@contextmanager
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the database of the run lies: in memory where there is room, for every write waits for its journal.
+
+    The same server does the same, and a disk only makes the run four times longer. What kills of processes leave on a disk
+    is looked at with databases that lie on one (tests/embedded, tests/faults).
+    """
+    if not _MEMORY.is_dir() or shutil.disk_usage(_MEMORY).free < _ROOM:
+        yield tmp_path_factory.mktemp("mongodb")
+        return
+    for left in _MEMORY.glob(f"{_PREFIX}*"):
+        # Of a run that was killed.
+        if not Path(f"/proc/{left.name.removeprefix(_PREFIX)}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = _MEMORY / f"{_PREFIX}{os.getpid()}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

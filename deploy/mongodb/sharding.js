@@ -33,20 +33,28 @@ cluster.accesses.createIndex({ holderId: 1, _id: 1 }, { name: "shard" });
 sh.shardCollection(named("cards"), { holderId: 1, _id: 1 });
 sh.shardCollection(named("accesses"), { holderId: 1, _id: 1 });
 
+// A registration's id follows from the person, so that it is unique where the person's lie together.
+cluster.insurance.createIndex({ holderId: 1, _id: 1 }, { name: "shard" });
+sh.shardCollection(named("insurance"), { holderId: 1, _id: 1 });
+
 // Found by ID number when somebody signs in; the index is a keyed code, spread evenly, and stays unique.
 sh.shardCollection(named("holders"), { idNumberIndex: 1 }, true);
 
+// A dependant's links lie together, because their seats are unique there; that index cannot be the shard key's, being partial.
+cluster.dependants.createIndex({ holderId: 1 }, { name: "shard" });
+sh.shardCollection(named("dependants"), { holderId: 1 });
+
 // Always asked for by their id, which is random.
-for (const collection of ["sessions", "idempotency", "limits", "verifications", "dependants"]) {
+for (const collection of ["sessions", "idempotency", "limits", "lockouts", "verifications", "hotline_codes", "visits"]) {
     sh.shardCollection(named(collection), { _id: "hashed" });
 }
 
-// Messages are a queue of days: they, and the few documents of migrations, imports and keyring, stay on one shard.
+// Messages are a queue of days: they, and the few documents of operators, migrations, imports and keyring, stay on one shard.
 
 for (const [digits, zone] of Object.entries(provinces)) {
     const first = `hld_${placeOf(Number(digits) * 10000)}`;
     const next = `hld_${placeOf((Number(digits) + 1) * 10000)}`;
-    for (const collection of ["cards", "accesses"]) {
+    for (const collection of ["cards", "accesses", "insurance"]) {
         sh.updateZoneKeyRange(named(collection), { holderId: first, _id: MinKey() }, { holderId: next, _id: MinKey() }, zone);
     }
 }

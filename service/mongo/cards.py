@@ -4,7 +4,7 @@ True here: every change of a card is one conditional write on id, status and ver
 here: a number or a name in plain; they are sealed for this document, and found through blind indexes.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import date
 from typing import Any, Final
@@ -12,12 +12,11 @@ from typing import Any, Final
 from service.activations import Owned
 from service.balances import Account, Balance, Figure
 from service.cards import (
-    TRANSITIONS,
-    Action,
     Activation,
     Bank,
     BankStatus,
     Card,
+    Happened,
     HistoryEntry,
     MedicalStatus,
     Pin,
@@ -26,8 +25,7 @@ from service.cards import (
     Status,
 )
 from service.ids import ActivationId, CardId, HolderId
-from service.locale import Locale
-from service.mongo.client import Database, Document
+from service.mongo.client import Database, Document, Duplicate
 from service.mongo.reads import Reads
 from service.mongo.writes import Writes
 from service.relay import Happening
@@ -41,20 +39,29 @@ _OWNED: Final = ("_id", "holderId")
 # A look-up of figures opens no sealed field, so it fetches none.
 _BALANCE: Final = dict.fromkeys(("holderId", "regionCode", "generation", "status", "medical", "accounts"), 1)
 
+# Half of all requests read these words; finding them costs a third of what calling the enumeration does.
+_STATUSES: Final = {str(word): word for word in Status}
+_MEDICAL: Final = {str(word): word for word in MedicalStatus}
+_ACCOUNTS: Final = {str(word): word for word in Account}
+
 
 class MongoCardStore:
-    """CardStore, BalanceStore, ActivationStore and OutboxStore: four views of one collection."""
+    """CardStore, BalanceStore, ActivationStore, ProductionCards and OutboxStore: five views of one collection."""
 
     def __init__(self, database: Database, vault: Vault) -> None:
         self._collection = database.collection(NAME)
         self._vault = vault
         self._cards = Reads(self._collection, self._card, fields=_OWNED, projection=_STATE)
         self._balances = Reads(self._collection, _balance, fields=_OWNED, projection=_BALANCE)
+        self._any = Reads(self._collection, self._card, projection=_STATE)
         self._numbered = Reads(self._collection, self._owned, fields=("numberIndex", "regionCode"), projection=_STATE)
         self._writes = Writes(self._collection)
 
     def card(self, card_id: CardId, holder_id: HolderId) -> Awaitable[Card | None]:
         return self._cards.get(card_id, holder_id)
+
+    def card_by_id(self, card_id: CardId) -> Awaitable[Card | None]:
+        return self._any.get(card_id)
 
     def balance(self, card_id: CardId, holder_id: HolderId) -> Awaitable[Balance | None]:
         return self._balances.get(card_id, holder_id)
@@ -87,48 +94,73 @@ class MongoCardStore:
         document = await self._collection.find_one({"activation.id": activation_id}, _STATE)
         return self._card(document) if document else None
 
-    async def activate(self, card: Card, activation: Activation, locale: Locale) -> Card | None:
-        row = TRANSITIONS[Action.ACTIVATE]
-        happening = {
-            "id": f"{card.card_id}:{card.version + 1}",
-            "at": activation.at,
-            "happening": row.happening,
-            "from": card.stored_status,
-            "to": row.target,
-            "channel": activation.channel,
-            "by": activation.by,
-            "reason": None,
-        }
+    async def change(self, before: Card, after: Card, happened: Happened) -> Card | None:
+        changed = replace(after, version=before.version + 1)
+        happening_id = f"{before.card_id}:{changed.version}"
         found = await self._writes.update(
-            {"_id": card.card_id, "holderId": card.holder_id, "status": card.stored_status, "version": card.version},
+            {"_id": before.card_id, "holderId": before.holder_id, "status": before.stored_status, "version": before.version},
             {
-                "$set": {
-                    "status": row.target,
-                    "activation": {
-                        "id": activation.activation_id,
-                        "at": activation.at,
-                        "channel": activation.channel,
-                        "by": activation.by,
-                        "request": activation.request,
-                    },
-                },
-                "$inc": {"version": 1},
+                "$set": self._differences(before, after) | {"version": changed.version},
                 "$push": {
-                    "history": happening,
+                    "history": _entry(happening_id, before, after, happened),
                     "outbox": {
-                        "id": happening["id"],
-                        "at": activation.at,
-                        "happening": row.happening,
-                        "tell": activation.by,
-                        "locale": locale,
+                        "id": happening_id,
+                        "at": happened.at,
+                        "happening": happened.name,
+                        "tell": happened.tell,
+                        "locale": happened.locale,
                     },
                 },
             },
         )
-        if found:
-            return replace(card, stored_status=row.target, activation=activation, version=card.version + 1)
-        now_is = await self.card(card.card_id, card.holder_id)
-        return now_is if now_is is not None and now_is.activation == activation else None
+        return changed if found or await self._was_ours(changed, happening_id, happened) else None
+
+    async def _was_ours(self, changed: Card, happening_id: str, happened: Happened) -> bool:
+        """Whether the card had our change, when of several that were written together one found no card."""
+        mark = {"id": happening_id, "at": happened.at, "by": happened.by, "request": happened.request}
+        query = {"_id": changed.card_id, "holderId": changed.holder_id, "history": {"$elemMatch": mark}}
+        document = await self._collection.find_one(query, _STATE)
+        # Another change by the same request at the same moment could look the same in the history, but not in the card.
+        return document is not None and (document["version"] > changed.version or self._card(document) == changed)
+
+    def _differences(self, before: Card, after: Card) -> Document:
+        """The fields that a change sets."""
+        changes: Document = {}
+        if after.stored_status is not before.stored_status:
+            changes["status"] = after.stored_status
+        if after.temporary_loss_until != before.temporary_loss_until:
+            changes["temporaryLossUntil"] = after.temporary_loss_until
+        if after.activation != before.activation:
+            changes["activation"] = _activation_document(after.activation)
+        if after.bank != before.bank:
+            changes["bank"] = _bank_document(after, self._vault.sealing(NAME, after.card_id))
+        if after.pin != before.pin:
+            changes["pin"] = _pin_document(after.pin)
+        if after.stored_medical is not before.stored_medical:
+            changes["medical"] = after.stored_medical
+        if after.stage is not before.stage:
+            changes["stage"] = after.stage
+        if after.test_batch is not before.test_batch:
+            changes["testBatch"] = after.test_batch
+        if after.lock_reason != before.lock_reason:
+            changes["lockReason"] = after.lock_reason
+        return changes
+
+    async def did(self, card: Card, request: bytes) -> bool:
+        query = {"_id": card.card_id, "holderId": card.holder_id, "history.request": request}
+        return await self._collection.find_one(query, {"_id": 1}) is not None
+
+    async def count_pin_try(self, card: Card, max_tries: int) -> Card | None:
+        as_read = {"_id": card.card_id, "holderId": card.holder_id, "status": card.stored_status, "version": card.version}
+        guessable = {"pin.state": {"$ne": PinState.LOCKED}, "pin.wrongTries": {"$lt": max_tries}}
+        counted = await self._collection.change(as_read | guessable, {"$inc": {"pin.wrongTries": 1}}, projection=_STATE)
+        return self._card(counted) if counted else None
+
+    async def give_back_pin_tries(self, card: Card) -> None:
+        tries = card.pin.wrong_tries
+        same = {"pin.state": card.pin.state, "pin.hash": card.pin.hash, "pin.wrongTries": {"$gte": tries}}
+        whose = {"_id": card.card_id, "holderId": card.holder_id}
+        await self._collection.update(whose | same, {"$inc": {"pin.wrongTries": -tries}})
 
     async def uncarried(self, limit: int) -> list[Happening]:
         documents = await self._collection.find({"outbox.id": {"$exists": True}}, projection={"outbox": 1}, limit=limit)
@@ -151,9 +183,16 @@ class MongoCardStore:
     async def waiting(self) -> bool:
         return await self._collection.find_one({"outbox.id": {"$exists": True}}, {"_id": 1}) is not None
 
+    async def add(self, card: Card, id_number: str, figures: tuple[Figure, ...]) -> bool:
+        try:
+            await self._collection.insert(card_document(self._vault, card, id_number, figures, ()))
+        except Duplicate:
+            return False
+        return True
+
     async def put(self, card: Card, id_number: str, figures: tuple[Figure, ...], history: tuple[HistoryEntry, ...]) -> None:
         """Put a whole card, for a sandbox. What happened before is taken as the holder's own doing."""
-        await self._collection.replace(card_document(self._vault, card, id_number, figures, history))
+        await self._writes.replace(card_document(self._vault, card, id_number, figures, history))
 
     def _owned(self, document: Document) -> Owned:
         return Owned(self._card(document), self._open(document, "idNumber"))
@@ -183,9 +222,11 @@ class MongoCardStore:
             temporary_loss_until=document["temporaryLossUntil"],
             activation=_activation(document["activation"]),
             stored_medical=MedicalStatus(document["medical"]),
-            pin=Pin(PinState(pin["state"]), pin["wrongTries"]),
+            # Documents of earlier versions have no hash and no reason of a lock.
+            pin=Pin(PinState(pin["state"]), pin["wrongTries"], pin.get("hash")),
             expires_on=date.fromisoformat(document["expiresOn"]),
             version=document["version"],
+            lock_reason=document.get("lockReason"),
         )
 
 
@@ -194,10 +235,10 @@ def _balance(document: Document) -> Balance:
         card_id=CardId(document["_id"]),
         region_code=document["regionCode"],
         generation=document["generation"],
-        stored_status=Status(document["status"]),
-        stored_medical=MedicalStatus(document["medical"]),
+        stored_status=_STATUSES[document["status"]],
+        stored_medical=_MEDICAL[document["medical"]],
         figures=tuple(
-            Figure(Account(item["account"]), item["balanceFen"], item["status"], item["asOf"], item["source"])
+            Figure(_ACCOUNTS[item["account"]], item["balanceFen"], item["status"], item["asOf"], item["source"])
             for item in document["accounts"]
         ),
     )
@@ -208,7 +249,6 @@ def card_document(
 ) -> Document:
     """The document of a whole card, sealed. What happened before is taken as the holder's own doing."""
     sealed = vault.sealing(NAME, card.card_id)
-    done = card.activation
     return {
         "_id": card.card_id,
         "holderId": card.holder_id,
@@ -219,26 +259,15 @@ def card_document(
         "idNumber": sealed("idNumber", id_number),
         "holderName": sealed("holderName", card.holder_name),
         "generation": card.generation,
-        "bank": {
-            "code": card.bank.code,
-            "account": sealed("bank.account", card.bank.account) if card.bank.account else None,
-            "status": card.bank.status,
-        },
+        "bank": _bank_document(card, sealed),
         "stage": card.stage,
         "testBatch": card.test_batch,
         "status": card.stored_status,
         "temporaryLossUntil": card.temporary_loss_until,
-        "activation": None
-        if done is None
-        else {
-            "id": done.activation_id,
-            "at": done.at,
-            "channel": done.channel,
-            "by": done.by,
-            "request": done.request,
-        },
+        "activation": _activation_document(card.activation),
         "medical": card.stored_medical,
-        "pin": {"state": card.pin.state, "wrongTries": card.pin.wrong_tries},
+        "pin": _pin_document(card.pin),
+        "lockReason": card.lock_reason,
         "accounts": [
             {
                 "account": figure.account,
@@ -266,10 +295,61 @@ def _past(card: Card, number: int, entry: HistoryEntry) -> Document:
         "channel": entry.channel,
         "by": card.holder_id,
         "reason": entry.reason,
+        "request": None,
     }
+
+
+def _entry(happening_id: str, before: Card, after: Card, happened: Happened) -> Document:
+    """What goes into the history: from what the card really was at that moment to what it is then."""
+    entry: Document = {
+        "id": happening_id,
+        "at": happened.at,
+        "happening": happened.name,
+        "from": before.status(happened.at),
+        "to": after.stored_status,
+        "channel": happened.channel,
+        "by": happened.by,
+        "reason": happened.reason,
+        "request": happened.request,
+    }
+    if happened.guardian is not None:
+        entry["guardian"] = happened.guardian
+    if happened.approved_by is not None:
+        entry["approvedBy"] = happened.approved_by
+    return entry
+
+
+def _bank_document(card: Card, sealed: Callable[[str, str], bytes]) -> Document:
+    account = card.bank.account
+    return {
+        "code": card.bank.code,
+        "account": sealed("bank.account", account) if account else None,
+        "status": card.bank.status,
+    }
+
+
+def _pin_document(pin: Pin) -> Document:
+    return {"state": pin.state, "wrongTries": pin.wrong_tries, "hash": pin.hash}
+
+
+def _activation_document(done: Activation | None) -> Document | None:
+    if done is None:
+        return None
+    document: Document = {
+        "id": done.activation_id,
+        "at": done.at,
+        "channel": done.channel,
+        "by": done.by,
+        "request": done.request,
+    }
+    if done.guardian is not None:
+        document["guardian"] = done.guardian
+    return document
 
 
 def _activation(item: Mapping[str, Any] | None) -> Activation | None:
     if item is None:
         return None
-    return Activation(ActivationId(item["id"]), item["at"], item["channel"], HolderId(item["by"]), bytes(item["request"]))
+    return Activation(
+        ActivationId(item["id"]), item["at"], item["channel"], item["by"], bytes(item["request"]), item.get("guardian")
+    )

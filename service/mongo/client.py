@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
-from pymongo import InsertOne, ReturnDocument, UpdateOne, WriteConcern
+from pymongo import InsertOne, ReplaceOne, ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
@@ -30,7 +30,7 @@ from service.errors import Refusal
 _TIMES_WITH_ZONE: Final[CodecOptions[dict[str, Any]]] = CodecOptions(tz_aware=True)
 Document = dict[str, Any]
 Update = Mapping[str, Any] | Sequence[Mapping[str, Any]]
-Operation = InsertOne[Document] | UpdateOne
+Operation = InsertOne[Document] | ReplaceOne[Document] | UpdateOne
 
 _RETRY_AFTER: Final = 2
 _DUPLICATE: Final = 11000
@@ -137,6 +137,11 @@ class Collection:
             result = await self._motor.update_one(query, update, upsert=upsert)
             return bool(result.matched_count)
 
+    async def update_all(self, query: Mapping[str, Any], update: Update) -> None:
+        """Change every match, one after the other."""
+        with _WRITE:
+            await self._motor.update_many(query, update)
+
     async def change(
         self,
         query: Mapping[str, Any],
@@ -191,6 +196,11 @@ def _refused(code: int) -> Exception:
 def insertion(document: Document) -> Operation:
     """For `bulk`: add a document."""
     return InsertOne(document)
+
+
+def replacement(document: Document) -> Operation:
+    """For `bulk`: put a document in the place of the one with its id, or add it."""
+    return ReplaceOne({"_id": document["_id"]}, document, upsert=True)
 
 
 def change_of(query: Mapping[str, Any], update: Update, *, upsert: bool = False) -> Operation:

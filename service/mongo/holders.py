@@ -1,30 +1,31 @@
 """People in the database.
 
-True here: a person is found by the blind index of the ID number only; names are in no index; a link between guardian
-and dependant is a document of its own, because it begins and ends apart from both.
+True here: a person is found by the blind index of the ID number only; names are in no index; the number of a household
+register is asked about beside the ID number, never by itself.
 """
 
 from collections.abc import Awaitable
-from datetime import date, datetime
+from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
-from service.holders import Access, Dependant, Holder
-from service.ids import DependantId, HolderId
-from service.mongo.client import Database, Document
+from service.holders import Access, Holder
+from service.ids import HolderId
+from service.mongo.client import Database, Document, Duplicate
 from service.mongo.reads import Reads
+from service.mongo.writes import Writes
 from service.vault import Vault
 
 NAME: Final = "holders"
-DEPENDANTS: Final = "dependants"
 ACCESSES: Final = "accesses"
 
 
 class MongoHolderStore:
-    """HolderStore."""
+    """HolderStore and NewcomerStore."""
 
     def __init__(self, database: Database, vault: Vault) -> None:
         self._collection = database.collection(NAME)
-        self._dependants = database.collection(DEPENDANTS)
+        self._writes = Writes(self._collection)
         self._vault = vault
         self._reads = Reads(self._collection, self._holder)
 
@@ -35,34 +36,24 @@ class MongoHolderStore:
         document = await self._collection.find_one({"idNumberIndex": self._vault.index("idNumber", id_number)})
         return self._holder(document) if document else None
 
-    async def dependant(self, dependant_id: DependantId) -> Dependant | None:
-        document = await self._dependants.find_one({"_id": dependant_id})
-        if document is None:
-            return None
-        return Dependant(
-            dependant_id,
-            HolderId(document["guardianId"]),
-            HolderId(document["holderId"]),
-            document["relationship"],
-            date.fromisoformat(self._vault.open(DEPENDANTS, "until", dependant_id, document["until"])),
-        )
+    async def in_household(self, id_number: str, household_register: str) -> Holder | None:
+        query = {
+            "idNumberIndex": self._vault.index("idNumber", id_number),
+            "householdIndex": self._vault.index("householdRegister", household_register),
+        }
+        document = await self._collection.find_one(query)
+        return self._holder(document) if document else None
+
+    async def add(self, holder: Holder) -> bool:
+        try:
+            await self._collection.insert(holder_document(self._vault, holder))
+        except Duplicate:
+            return False
+        return True
 
     async def put(self, holder: Holder) -> None:
         """Put a person, for a sandbox."""
-        await self._collection.replace(holder_document(self._vault, holder))
-
-    async def put_dependant(self, dependant: Dependant) -> None:
-        """Put a link, for a sandbox."""
-        await self._dependants.replace(
-            {
-                "_id": dependant.dependant_id,
-                "guardianId": dependant.guardian_id,
-                "holderId": dependant.holder_id,
-                "relationship": dependant.relationship,
-                # Sealed: it is a birthday, some years on.
-                "until": self._vault.seal(DEPENDANTS, "until", dependant.dependant_id, dependant.until.isoformat()),
-            }
-        )
+        await self._writes.replace(holder_document(self._vault, holder))
 
     def _holder(self, document: Document) -> Holder:
         def opened(field: str) -> str:
@@ -75,12 +66,22 @@ class MongoHolderStore:
             opened("mobile"),
             document["regionCode"],
             document["queryPassword"],
+            opened("householdRegister") if "householdRegister" in document else None,
         )
 
 
 def holder_document(vault: Vault, holder: Holder) -> Document:
     """The document of a person, sealed."""
     sealed = vault.sealing(NAME, holder.holder_id)
+    register = holder.household_register
+    household = (
+        {
+            "householdRegister": sealed("householdRegister", register),
+            "householdIndex": vault.index("householdRegister", register),
+        }
+        if register is not None
+        else {}
+    )
     return {
         "_id": holder.holder_id,
         "name": sealed("name", holder.name),
@@ -89,6 +90,7 @@ def holder_document(vault: Vault, holder: Holder) -> Document:
         "mobile": sealed("mobile", holder.mobile),
         "regionCode": holder.region_code,
         "queryPassword": holder.query_password,
+        **household,
     }
 
 
@@ -99,17 +101,22 @@ class MongoAccessLogStore:
         self._collection = database.collection(ACCESSES)
 
     async def record(self, holder_id: HolderId, access: Access) -> None:
-        await self._collection.insert(
-            {
-                "_id": access.access_id,
-                "holderId": holder_id,
-                "at": access.at,
-                "action": access.action,
-                "by": access.by,
-                "channel": access.channel,
-                "reason": access.reason,
-            }
-        )
+        document: Document = {
+            "_id": access.access_id,
+            "holderId": holder_id,
+            "at": access.at,
+            "action": access.action,
+            "by": access.by,
+            "channel": access.channel,
+            "reason": access.reason,
+        }
+        if access.operator_id is not None:
+            document["operatorId"] = access.operator_id
+        if access.ticket is not None:
+            document["ticket"] = access.ticket
+        # One that is there already was written by another request for the same thing, or by this one before it was cut off.
+        with suppress(Duplicate):
+            await self._collection.insert(document)
 
     async def entries(self, holder_id: HolderId, after: tuple[datetime, str] | None, limit: int) -> list[Access]:
         query: Document = {"holderId": holder_id}
@@ -117,4 +124,7 @@ class MongoAccessLogStore:
             at, access_id = after
             query["$or"] = [{"at": {"$lt": at}}, {"at": at, "_id": {"$lt": access_id}}]
         documents = await self._collection.find(query, sort=[("at", -1), ("_id", -1)], limit=limit)
-        return [Access(d["_id"], d["at"], d["action"], d["by"], d["channel"], d["reason"]) for d in documents]
+        return [
+            Access(d["_id"], d["at"], d["action"], d["by"], d["channel"], d["reason"], d.get("operatorId"), d.get("ticket"))
+            for d in documents
+        ]

@@ -29,7 +29,7 @@ class MongoLimitStore:
     async def hit(self, subject: bytes, limit: Limit, now: datetime) -> datetime | None:
         name = secrets.token_bytes(12)
         room = {"$lt": [{"$size": "$tries"}, limit.most]}
-        document = await self._admit(subject, limit, now, room, "tries", {"name": name, "at": now})
+        document = await self._admit(subject, limit, now, room, "tries", _with("$tries", {"name": name, "at": now}))
         return None if name in _names(document["tries"]) else _free_at(document, limit, now)
 
     async def reserve(self, subject: bytes, limit: Limit, guess: bytes, now: datetime) -> Place | datetime:
@@ -38,16 +38,26 @@ class MongoLimitStore:
         others = {"$setDifference": [{"$map": {"input": "$places", "in": "$$this.guess"}}, [guess]]}
         room = {"$lt": [{"$add": [{"$size": "$tries"}, {"$size": others}]}, limit.most]}
         place = {"name": name, "at": now, "guess": guess}
-        document = await self._admit(subject, limit, now, room, "places", place)
+        document = await self._admit(subject, limit, now, room, "places", _with("$places", place))
         return Place(subject, limit, name) if name in _names(document["places"]) else _free_at(document, limit, now)
+
+    async def count_distinct(self, subject: bytes, limit: Limit, item: bytes, now: datetime) -> datetime | None:
+        others = {"$filter": {"input": "$places", "cond": {"$ne": ["$$this.guess", item]}}}
+        room = {"$lt": [{"$size": others}, limit.most]}
+        entry = {"name": secrets.token_bytes(12), "at": now, "guess": item}
+        # In the place of its earlier entry, so that it leaves the window with the last time, and the document stays small.
+        document = await self._admit(subject, limit, now, room, "places", _with(others, entry))
+        # By the item and not by its entry's name: the same one may have come again meanwhile.
+        counted = any(bytes(place["guess"]) == item for place in document["places"])
+        return None if counted else _free_at(document, limit, now)
 
     def give_back(self, place: Place) -> Awaitable[object]:
         return self._writes.update({"_id": place.subject}, {"$pull": {"places": {"name": place.name}}})
 
     async def _admit(  # noqa: PLR0913, PLR0917  one update, and all that is in it
-        self, subject: bytes, limit: Limit, now: datetime, room: Mapping[str, Any], field: str, entry: Document
+        self, subject: bytes, limit: Limit, now: datetime, room: Mapping[str, Any], field: str, grown: Document
     ) -> Document:
-        """Forget what is past, and append an entry if there is room; the document as it is afterwards, or a little later.
+        """Forget what is past, and let a field grow if there is room; the document as it is afterwards, or a little later.
 
         Whoever asks looks for their own entry by name, so that it does not matter who else was there meanwhile.
         """
@@ -56,12 +66,11 @@ class MongoLimitStore:
             known = {"$ifNull": [f"${entries}", []]}
             return {"$filter": {"input": known, "cond": {"$gt": ["$$this.at", now - limit.window]}}}
 
-        appended = {"$cond": [room, {"$concatArrays": [f"${field}", [entry]]}, f"${field}"]}
         return await self._upsert(
             subject,
             [
                 {"$set": {"tries": recent("tries"), "places": recent("places")}},
-                {"$set": {field: appended, "expiresAt": now + limit.window}},
+                {"$set": {field: {"$cond": [room, grown, f"${field}"]}, "expiresAt": now + limit.window}},
             ],
         )
 
@@ -80,6 +89,11 @@ class MongoLimitStore:
 
 def _itself(document: Document) -> Document:
     return document
+
+
+def _with(entries: str | Document, entry: Document) -> Document:
+    """The entries and one more."""
+    return {"$concatArrays": [entries, [entry]]}
 
 
 def _names(entries: list[Document]) -> set[bytes]:

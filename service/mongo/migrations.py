@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from service.applications import ApplicationStage
 from service.cards import BankStatus, MedicalStatus, PinState, Stage, Status
 from service.ids import new_id
+from service.insurance import INSURANCES
 from service.mongo.client import Database, Duplicate
+from service.production_batches import CHECKS
 
 NAME: Final = "migrations"
 _LOCK: Final = "lock"
@@ -33,12 +36,13 @@ class Step:
     apply: Callable[[Database], Awaitable[None]]
 
 
-def _object(required: dict[str, Any]) -> dict[str, Any]:
+def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An object with these members and no others; the optional ones came later, and older documents lack them."""
     return {
         "bsonType": "object",
         "required": sorted(required),
         "additionalProperties": False,
-        "properties": required,
+        "properties": required | (optional or {}),
     }
 
 
@@ -47,10 +51,13 @@ def _one_of(words: type[Any]) -> dict[str, Any]:
 
 
 _TEXT: Final = {"bsonType": "string", "minLength": 1, "maxLength": 200}
+_TEXT_OR_NOT: Final = {"bsonType": ["string", "null"], "minLength": 1, "maxLength": 200}
 _BYTES: Final = {"bsonType": "binData"}
+_BYTES_OR_NOT: Final = {"bsonType": ["binData", "null"]}
 _TIME: Final = {"bsonType": "date"}
 _TIME_OR_NOT: Final = {"bsonType": ["date", "null"]}
 _COUNT: Final = {"bsonType": ["int", "long"], "minimum": 0}
+_DAY: Final = {"bsonType": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
 _FEN: Final = {"bsonType": ["int", "long"]}
 
 CARD_SCHEMA: Final = _object(
@@ -72,11 +79,11 @@ CARD_SCHEMA: Final = _object(
         "activation": {
             "oneOf": [
                 {"bsonType": "null"},
-                _object({"id": _TEXT, "at": _TIME, "channel": _TEXT, "by": _TEXT, "request": _BYTES}),
+                _object({"id": _TEXT, "at": _TIME, "channel": _TEXT, "by": _TEXT, "request": _BYTES}, {"guardian": _TEXT}),
             ]
         },
         "medical": _one_of(MedicalStatus),
-        "pin": _object({"state": _one_of(PinState), "wrongTries": _COUNT}),
+        "pin": _object({"state": _one_of(PinState), "wrongTries": _COUNT}, {"hash": _TEXT_OR_NOT}),
         "accounts": {
             "bsonType": "array",
             "maxItems": 8,
@@ -96,14 +103,16 @@ CARD_SCHEMA: Final = _object(
                     "channel": _TEXT,
                     "by": _TEXT,
                     "reason": {"bsonType": ["string", "null"]},
-                }
+                },
+                {"request": _BYTES_OR_NOT, "guardian": _TEXT, "approvedBy": _TEXT},
             ),
         },
         "outbox": {
             "bsonType": "array",
             "items": _object({"id": _TEXT, "at": _TIME, "happening": _TEXT, "tell": _TEXT, "locale": _TEXT}),
         },
-    }
+    },
+    {"lockReason": _TEXT_OR_NOT},
 )
 
 
@@ -139,11 +148,169 @@ async def _messages(database: Database) -> None:
     await database.collection("messages").ensure_index([("state", 1), ("dueAt", 1)], name="due")
 
 
+async def _seats(database: Database) -> None:
+    # A dependant's few seats, each one guardian's at a time. A link that was ended has none.
+    await database.collection("dependants").ensure_index(
+        [("holderId", 1), ("seat", 1)], name="seat", unique=True, partialFilterExpression={"seat": {"$exists": True}}
+    )
+
+
+async def _card_changes(database: Database) -> None:
+    # Takes everything that was good before, so processes of the earlier version go on beside it.
+    await database.validate("cards", CARD_SCHEMA)
+
+
+async def _operators(database: Database) -> None:
+    await database.collection("operators").ensure_index([("usernameIndex", 1)], name="username", unique=True)
+    await database.collection("sessions").ensure_index([("operatorId", 1)], name="operator", sparse=True)
+    await database.collection("lockouts").ensure_index([("expiresAt", 1)], name="expiry", expireAfterSeconds=3600)
+
+
+async def _approvals(database: Database) -> None:
+    approvals = database.collection("approvals")
+    await approvals.ensure_index(
+        [("cardId", 1), ("kind", 1)], name="pending", unique=True, partialFilterExpression={"state": "pending"}
+    )
+    await approvals.ensure_index([("regionCode", 1), ("askedAt", -1), ("_id", -1)], name="region")
+    await approvals.ensure_index([("outbox.id", 1)], name="outbox", sparse=True)
+
+
+async def _hotline(database: Database) -> None:
+    await database.collection("hotline_codes").ensure_index([("expiresAt", 1)], name="expiry", expireAfterSeconds=3600)
+
+
+RELATION_SCHEMA: Final = _object(
+    {
+        "_id": {"bsonType": "string", "pattern": "^reg_[a-z2-7]{24}$"},
+        "holderId": {"bsonType": "string", "pattern": "^hld_[a-z2-7]{24}$"},
+        "employerId": {"bsonType": ["string", "null"], "pattern": "^ins_[a-z2-7]{24}$"},
+        "number": _COUNT,
+        "regionCode": {"bsonType": "string", "pattern": "^[0-9]{6}$"},
+        "covers": {
+            "bsonType": "array",
+            "minItems": 1,
+            "maxItems": 5,
+            "items": _object({"code": {"enum": [*INSURANCES]}, "since": _DAY}),
+        },
+        "since": _DAY,
+        "registeredAt": _TIME,
+        "overdueDays": _COUNT,
+        "by": _TEXT,
+        "request": _BYTES,
+        "ending": {"oneOf": [{"bsonType": "null"}, _object({"on": _DAY, "at": _TIME, "by": _TEXT, "reason": _TEXT})]},
+        "version": _COUNT,
+        "news": {"bsonType": "array", "items": _object({"id": _TEXT, "name": _TEXT, "locale": _TEXT})},
+    }
+)
+
+
+async def _insurance(database: Database) -> None:
+    await database.validate("insurance", RELATION_SCHEMA)
+    relations = database.collection("insurance")
+    await relations.ensure_index([("holderId", 1), ("registeredAt", -1)], name="holder")
+    await relations.ensure_index([("news.id", 1)], name="news", sparse=True)
+
+
+APPLICATION_SCHEMA: Final = _object(
+    {
+        "_id": {"bsonType": "string", "pattern": "^app_[a-z2-7]{24}$"},
+        "holderId": {"bsonType": "string", "pattern": "^hld_[a-z2-7]{24}$"},
+        "kind": _TEXT,
+        "regionCode": {"bsonType": "string", "pattern": "^[0-9]{6}$"},
+        "bankCode": _TEXT,
+        "confirmedBy": _TEXT_OR_NOT,
+        "reason": _TEXT_OR_NOT,
+        "replaces": _TEXT_OR_NOT,
+        "locale": _TEXT,
+        "createdAt": _TIME,
+        "stage": _one_of(ApplicationStage),
+        "stages": {
+            "bsonType": "array",
+            "minItems": 1,
+            "items": _object({"stage": _one_of(ApplicationStage), "at": _TIME, "by": _TEXT, "role": _TEXT, "request": _BYTES}),
+        },
+        "due": {"bsonType": "array", "items": _object({"id": _TEXT, "tell": _TEXT_OR_NOT, "discard": _TEXT_OR_NOT})},
+        "collectedBy": _TEXT_OR_NOT,
+        "rejection": _TEXT_OR_NOT,
+        "version": _COUNT,
+    },
+    {
+        "running": {"enum": [True]},
+        "underTest": {"enum": [True]},
+        "batchId": {"bsonType": "string", "pattern": "^bat_[a-z2-7]{24}$"},
+        "made": _object(
+            {
+                "cardId": {"bsonType": "string", "pattern": "^card_[a-z2-7]{24}$"},
+                "number": _BYTES,
+                "identificationCode": _BYTES,
+                "identificationCodeIndex": _BYTES,
+                "bankAccount": _BYTES,
+                "bankAccountIndex": _BYTES,
+            }
+        ),
+    },
+)
+
+BATCH_SCHEMA: Final = _object(
+    {
+        "_id": {"bsonType": "string", "pattern": "^bat_[a-z2-7]{24}$"},
+        "supplier": _TEXT,
+        "product": _TEXT,
+        "regionCode": {"bsonType": "string", "pattern": "^[0-9]{6}$"},
+        "isTest": {"bsonType": "bool"},
+        "state": _TEXT,
+        "checks": _object({check: {"bsonType": ["bool", "null"]} for check in CHECKS}),
+        "applicationIds": {"bsonType": "array", "items": _TEXT},
+        "createdAt": _TIME,
+        "by": _TEXT,
+        "role": _TEXT,
+        "request": _BYTES,
+        "locale": _TEXT,
+        "version": _COUNT,
+    },
+    {"due": {"enum": [True]}},
+)
+
+
+async def _applications(database: Database) -> None:
+    await database.validate("applications", APPLICATION_SCHEMA)
+    applications = database.collection("applications")
+    # One of a kind under way for a person, however many ask at once.
+    await applications.ensure_index(
+        [("holderId", 1), ("kind", 1)], name="running", unique=True, partialFilterExpression={"running": True}
+    )
+    # The card's id follows from region and number.
+    for name in ("cardId", "identificationCodeIndex", "bankAccountIndex"):
+        field = f"made.{name}"
+        there = {field: {"$exists": True}}
+        await applications.ensure_index([(field, 1)], name=name, unique=True, partialFilterExpression=there)
+    await applications.ensure_index([("holderId", 1), ("createdAt", -1), ("_id", -1)], name="holder")
+    await applications.ensure_index([("regionCode", 1), ("stage", 1), ("createdAt", -1)], name="region")
+    await applications.ensure_index([("batchId", 1), ("_id", 1)], name="batch", sparse=True)
+    await applications.ensure_index([("due.id", 1)], name="due", sparse=True)
+
+
+async def _batches(database: Database) -> None:
+    await database.validate("production_batches", BATCH_SCHEMA)
+    batches = database.collection("production_batches")
+    await batches.ensure_index([("regionCode", 1), ("createdAt", -1)], name="region")
+    await batches.ensure_index([("regionCode", 1), ("supplier", 1), ("product", 1), ("state", 1)], name="passed")
+    await batches.ensure_index([("due", 1)], name="due", sparse=True)
+
+
 STEPS: Final = (
     Step(1, "cards: validator and indexes", _cards),
     Step(2, "holders, dependants and accesses: indexes", _people),
     Step(3, "sessions and other passing documents: indexes and expiry", _sessions),
     Step(4, "messages: the queue's index", _messages),
+    Step(5, "dependants: a seat for each guardian", _seats),
+    Step(6, "cards: PIN hashes, reasons of locks, and which request did what", _card_changes),
+    Step(7, "operators, their sessions, and lockouts: indexes and expiry", _operators),
+    Step(8, "approvals: one pending for a card and an action; the list and the outbox", _approvals),
+    Step(9, "hotline: codes and their expiry", _hotline),
+    Step(10, "insurance: validator, whose relations, and what waits", _insurance),
+    Step(11, "applications: validator, one of a kind under way, numbers of new cards, and what is due", _applications),
+    Step(12, "production batches: validator, lists, and what is due", _batches),
 )
 
 

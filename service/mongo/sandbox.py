@@ -4,10 +4,29 @@ True here: a failure is used up by one conditional write, and the clock moves by
 number, text and code of a message are sealed. Never here: anything that a production database would hold.
 """
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from service.mongo import cards, holders, idempotency, identity, imports, limits, notifications, sessions
+from service.mongo import (
+    applications,
+    approvals,
+    cards,
+    dependants,
+    holders,
+    hotline,
+    idempotency,
+    identity,
+    imports,
+    insurance,
+    limits,
+    lockouts,
+    notifications,
+    operators,
+    production_batches,
+    sessions,
+    visits,
+)
 from service.mongo.client import Database, Document, Duplicate
 from service.mongo.keyring import is_production
 from service.sandbox.gateways import Fault, Gateway, Sent
@@ -21,6 +40,8 @@ _CLOCK: Final = "clock"
 _SEEDING: Final = "seeding"
 # What a reset forgets whole; limits last, because a try that was under way may still be counted.
 _PASSING: Final = (
+    applications.NAME,
+    production_batches.NAME,
     holders.ACCESSES,
     identity.NAME,
     idempotency.NAME,
@@ -28,6 +49,10 @@ _PASSING: Final = (
     notifications.NAME,
     MESSAGES,
     FAULTS,
+    lockouts.NAME,
+    hotline.NAME,
+    visits.NAME,
+    approvals.NAME,
     limits.NAME,
 )
 
@@ -64,14 +89,27 @@ class MongoSandboxStore:
         await self._state.update({"_id": _SEEDING}, done, upsert=True)
 
     async def forget(self, now: datetime) -> None:
-        for collection in self._passing:
-            await collection.delete_all()
-        await self._sessions.delete_all({"createdAt": {"$gt": now}})
+        await asyncio.gather(
+            *(collection.delete_all() for collection in self._passing),
+            self._sessions.delete_all({"createdAt": {"$gt": now}}),
+        )
 
-    async def retain(self, holder_ids: list[str], card_ids: list[str], dependant_ids: list[str]) -> None:
-        kept = ((holders.NAME, holder_ids), (cards.NAME, card_ids), (holders.DEPENDANTS, dependant_ids))
-        for name, ids in kept:
-            await self._database.collection(name).delete_all({"_id": {"$nin": ids}})
+    async def retain(
+        self,
+        holder_ids: list[str],
+        card_ids: list[str],
+        dependant_ids: list[str],
+        operator_ids: list[str],
+        registration_ids: list[str],
+    ) -> None:
+        kept = (
+            (holders.NAME, holder_ids),
+            (cards.NAME, card_ids),
+            (dependants.NAME, dependant_ids),
+            (operators.NAME, operator_ids),
+            (insurance.NAME, registration_ids),
+        )
+        await asyncio.gather(*(self._database.collection(name).delete_all({"_id": {"$nin": ids}}) for name, ids in kept))
 
     async def keep(self, sent: Sent) -> None:
         def sealed(field: str, value: str) -> bytes:

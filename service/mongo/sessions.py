@@ -1,14 +1,15 @@
 """Sessions in the database.
 
 True here: a session is read anew on every request, side by side with others; it moves to its next generation in one
-conditional write. Never here: a token or anything that could make one.
+conditional write. A resident's names its holder, an operator's its operator, and one without a role is a resident's. Never
+here: a token or anything that could make one.
 """
 
 from collections.abc import Awaitable
 from datetime import datetime
 from typing import Final
 
-from service.ids import HolderId, SessionId
+from service.ids import HolderId, OperatorId, SessionId
 from service.mongo.client import Database, Document
 from service.mongo.reads import Reads
 from service.sessions import Assurance, Session
@@ -30,7 +31,8 @@ class MongoSessionStore:
         await self._collection.insert(
             {
                 "_id": session.session_id,
-                "holderId": session.holder_id,
+                _owner(session): session.subject,
+                "role": session.role,
                 "level": session.assurance.level,
                 "method": session.assurance.method,
                 "createdAt": session.created_at,
@@ -59,6 +61,11 @@ class MongoSessionStore:
     async def end(self, session_id: SessionId, now: datetime, reason: str) -> None:
         await self._collection.update({"_id": session_id, "endedAt": None}, {"$set": {"endedAt": now, "endReason": reason}})
 
+    async def end_all_of(self, operator_id: OperatorId, now: datetime, reason: str) -> None:
+        await self._collection.update_all(
+            {"operatorId": operator_id, "endedAt": None}, {"$set": {"endedAt": now, "endReason": reason}}
+        )
+
     async def live_of(self, holder_id: HolderId, now: datetime, after: str | None, limit: int) -> list[Session]:
         query: Document = {
             "holderId": holder_id,
@@ -69,10 +76,18 @@ class MongoSessionStore:
         return [_session(d) for d in await self._collection.find(query, sort=[("_id", 1)], limit=limit)]
 
 
+def _owner(session: Session) -> str:
+    """The field that says whose it is."""
+    return "holderId" if session.role == "holder" else "operatorId"
+
+
 def _session(document: Document) -> Session:
+    # Sessions of before there were operators have no role.
+    role = document.get("role", "holder")
     return Session(
         session_id=SessionId(document["_id"]),
-        holder_id=HolderId(document["holderId"]),
+        subject=document["holderId" if role == "holder" else "operatorId"],
+        role=role,
         assurance=Assurance(document["level"], document["method"]),
         created_at=document["createdAt"],
         refreshed_at=document["refreshedAt"],

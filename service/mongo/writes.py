@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from service.mongo.batches import Batches, fail, settle
-from service.mongo.client import Collection, Document, Operation, Update, change_of, insertion
+from service.mongo.client import Collection, Document, Operation, Update, change_of, insertion, replacement
 
 MOST_WRITES: Final = 64
 MOST_BULKS: Final = 4
@@ -41,6 +41,10 @@ class Writes:
         says how many did, so who needs to know looks at the document.
         """
         return self._add(change_of(query, update, upsert=upsert))
+
+    def replace(self, document: Document) -> "asyncio.Future[bool]":
+        """Put a document in the place of the one with its id, or add it; begins with the call."""
+        return self._add(replacement(document))
 
     def _add(self, operation: Operation) -> "asyncio.Future[bool]":
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -8,23 +8,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
+from service.dependants import dependant_id_of
 from service.errors import Refusal
-from service.ids import CardId, DependantId, HolderId, derived_id
+from service.ids import CardId, DependantId, HolderId, InstitutionId, OperatorId, derived_id
 from service.locale import Bilingual
 from service.numbers import ResidentId, parse_resident_id
+from service.operators import Institution, Operator
+from service.pins import initial_pin
 from service.regions import Region, Regions
 from service.sandbox.invention import Inventor
 from service.sandbox.roster import (
-    HOME,
     INSTITUTIONS,
     OPERATORS,
     PEOPLE,
     CardRow,
     Condition,
-    InstitutionKind,
+    Employment,
     OperatorRow,
     PersonRow,
-    Role,
 )
 
 
@@ -62,6 +63,7 @@ class Person:
     household_register: str
     cards: tuple[PersonaCard, ...]
     dependants: tuple["PersonaDependant", ...]
+    employment: "PersonaEmployment | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,37 +75,31 @@ class PersonaDependant:
 
 
 @dataclass(frozen=True, slots=True)
-class Institution:
-    """Where an operator works. `bank_code` only for a bank."""
+class PersonaEmployment:
+    """An employer who has registered this persona for social insurance, and what became of it."""
 
-    institution_id: str
-    names: Bilingual
-    kind: InstitutionKind
-    region_codes: tuple[str, ...]
-    bank_code: str | None
-    credit_code: str
+    employer_id: InstitutionId
+    region_code: str
+    state: Employment
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
-    """Somebody behind a counter."""
+class Staff:
+    """Somebody behind a counter, with what they sign in with."""
 
     key: str
     note: Bilingual
-    role: Role
-    name: str
-    username: str
+    operator: Operator
     password: str
     totp_secret: str
-    institution: Institution
 
 
-Persona = Person | Operator
+Persona = Person | Staff
 
 
 def cast(regions: Regions) -> tuple[Persona, ...]:
     """Everybody, residents before operators. Raises CastError when a region or bank they need is not served."""
-    return (*(_person(row, regions) for row in PEOPLE), *(_operator(row) for row in OPERATORS))
+    return (*(_person(row, regions) for row in PEOPLE), *(_staff(row, regions) for row in OPERATORS))
 
 
 def people(personas: tuple[Persona, ...]) -> Iterator[Person]:
@@ -111,15 +107,9 @@ def people(personas: tuple[Persona, ...]) -> Iterator[Person]:
     return (persona for persona in personas if isinstance(persona, Person))
 
 
-def initial_pin(region: Region, id_number: ResidentId) -> str:
-    """The service PIN of a new card, as its region sets it."""
-    match region.policy.service_pin.initial_value:
-        case "idNumberLastSix":
-            return id_number.number.removesuffix("X")[-6:]
-        case "birthDate":
-            return f"{id_number.birth_date:%y%m%d}"
-        case "oneToSix":
-            return "123456"
+def staff(personas: tuple[Persona, ...]) -> Iterator[Staff]:
+    """The operators among them."""
+    return (persona for persona in personas if isinstance(persona, Staff))
 
 
 def _person(row: PersonRow, regions: Regions) -> Person:
@@ -135,7 +125,7 @@ def _person(row: PersonRow, regions: Regions) -> Person:
     return Person(
         key=row.key,
         note=Bilingual(zh=row.zh, en=row.en),
-        holder_id=HolderId(derived_id("hld", row.key)),
+        holder_id=_holder_id(row.key),
         name=inventor.name(),
         id_number=id_number,
         mobile=inventor.mobile(),
@@ -144,8 +134,23 @@ def _person(row: PersonRow, regions: Regions) -> Person:
         region_code=row.insured,
         household_register=household.household_register(),
         cards=cards,
-        dependants=tuple(PersonaDependant(DependantId(derived_id("dep", row.key, key)), key) for key in row.guards),
+        dependants=tuple(PersonaDependant(dependant_id_of(_holder_id(row.key), _holder_id(key)), key) for key in row.guards),
+        employment=_employment(row),
     )
+
+
+def _employment(row: PersonRow) -> PersonaEmployment | None:
+    if row.employment is None:
+        return None
+    return PersonaEmployment(_institution_id(row.employer), INSTITUTIONS[row.employer].region, row.employment)
+
+
+def _institution_id(key: str) -> InstitutionId:
+    return InstitutionId(derived_id("ins", key))
+
+
+def _holder_id(key: str) -> HolderId:
+    return HolderId(derived_id("hld", key))
 
 
 def _card(key: str, place: int, row: CardRow, regions: Regions, inventor: Inventor) -> PersonaCard:
@@ -171,23 +176,29 @@ def _served(regions: Regions, code: str) -> Region:
         raise CastError(f"personas live in region {code}, which is not served here") from None
 
 
-def _operator(row: OperatorRow) -> Operator:
+def _staff(row: OperatorRow, regions: Regions) -> Staff:
     inventor = Inventor(row.key)
     where = INSTITUTIONS[row.institution]
-    return Operator(
+    _served(regions, where.region)
+    institution = Institution(
+        institution_id=_institution_id(row.institution),
+        names=Bilingual(zh=where.zh, en=where.en),
+        kind=where.kind,
+        region_codes=(where.region,),
+        bank_code=where.bank,
+        credit_code=Inventor(row.institution).credit_code(where.region),
+    )
+    return Staff(
         key=row.key,
         note=Bilingual(zh=row.zh, en=row.en),
-        role=row.role,
-        name=inventor.name(),
-        username=inventor.username(row.key),
+        operator=Operator(
+            operator_id=OperatorId(derived_id("op", row.key)),
+            username=inventor.username(row.key),
+            name=inventor.name(),
+            role=row.role,
+            institution=institution,
+            disabled=False,
+        ),
         password=inventor.password(),
         totp_secret=inventor.totp_secret(),
-        institution=Institution(
-            institution_id=derived_id("ins", row.institution),
-            names=Bilingual(zh=where.zh, en=where.en),
-            kind=where.kind,
-            region_codes=(HOME,),
-            bank_code=where.bank,
-            credit_code=Inventor(row.institution).credit_code(HOME),
-        ),
     )

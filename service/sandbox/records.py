@@ -4,8 +4,9 @@ True here: a card's history leads to the status it has, its version counts that 
 Never here: who a persona is (personas.py), or anything that is not derived from the persona, its region and one moment.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from random import Random
 from typing import Final
@@ -24,11 +25,14 @@ from service.cards import (
     Status,
 )
 from service.clock import CHINA
-from service.holders import Dependant, Holder
+from service.dependants import Dependant, grown_up_on
+from service.holders import Holder
 from service.ids import ActivationId, derived_id
-from service.regions import Channel, Region, Regions, months_after
-from service.sandbox.personas import Person, PersonaCard
-from service.sandbox.roster import Condition
+from service.insurance import Cover, Ending, Insurance, LeavingReason, Relation, codes_of
+from service.regions import Channel, Region, Regions
+from service.registrations import registration_id_of
+from service.sandbox.personas import Person, PersonaCard, PersonaEmployment
+from service.sandbox.roster import Condition, Employment
 
 # No request of anybody's has this mark: marks are 32 bytes.
 _NO_REQUEST: Final = b"persona"
@@ -92,10 +96,20 @@ _LIVES: Final[Mapping[Condition, _Life]] = {
         bank=BankStatus.CLOSED,
         medical=MedicalStatus.CLOSED,
     ),
+    # Its region has retired the generation since; whose insurance has ended gets no new one.
+    "paidOut": _Life(
+        (_activated(1710, "bank"), _Step(40, "medicalPaidOut", Status.ACTIVE, "bureau", "emigration")),
+        medical=MedicalStatus.CLOSED,
+    ),
     "notDelivered": _Life(stage=Stage.RECEIVED_BY_CITY, bank=BankStatus.PENDING),
     # A batch under test is made and kept: it can be neither delivered nor activated.
     "testCard": _Life(stage=Stage.RECEIVED_BY_BANK, test_batch=True, bank=BankStatus.PENDING),
 }
+
+# Employments began that many days ago, and ended so many days ago where they did.
+_HIRED_DAYS_AGO: Final = 1100
+_LEFT_DAYS_AGO: Final = 40
+_LEFT: Final[Mapping[Employment, LeavingReason]] = {"left": "employmentEnded", "emigrated": "emigration"}
 
 # Least and most fen of an invented balance, the hours since it was reported, and by which system.
 _ACCOUNTS: Final = (
@@ -114,27 +128,64 @@ def holder_record(person: Person, query_password_hash: str) -> Holder:
         person.mobile,
         person.region_code,
         query_password_hash,
+        person.household_register,
     )
 
 
 def dependant_records(everybody: Iterable[Person], regions: Regions) -> list[Dependant]:
     """The links between guardians and dependants, each until the guardian age of the dependant's region."""
     by_key = {person.key: person for person in everybody}
-    return [
-        Dependant(
-            dependant_id=link.dependant_id,
-            guardian_id=guardian.holder_id,
-            holder_id=by_key[link.key].holder_id,
-            relationship="child",
-            until=_grown_up(by_key[link.key], regions),
-        )
-        for guardian in by_key.values()
-        for link in guardian.dependants
-    ]
+    seats: Counter[str] = Counter()
+    links: list[Dependant] = []
+    for guardian in by_key.values():
+        for link in guardian.dependants:
+            dependant = by_key[link.key]
+            links.append(
+                Dependant(
+                    dependant_id=link.dependant_id,
+                    guardian_id=guardian.holder_id,
+                    holder_id=dependant.holder_id,
+                    relationship="child",
+                    until=_grown_up(dependant, regions),
+                    seat=seats[link.key],
+                    version=1,
+                    linked_by=_NO_REQUEST,
+                    ended_at=None,
+                    ended_by=None,
+                )
+            )
+            seats[link.key] += 1
+    return links
+
+
+def relation_records(everybody: Iterable[Person], now: datetime) -> list[Relation]:
+    """Who is registered for social insurance by an employer, in all five, since some years; and how it ended for some."""
+    return [_relation(person, person.employment, now) for person in everybody if person.employment is not None]
+
+
+def _relation(person: Person, employment: PersonaEmployment, now: datetime) -> Relation:
+    hired_on = now.astimezone(CHINA).date() - timedelta(days=_HIRED_DAYS_AGO)
+    reason = _LEFT.get(employment.state)
+    left_at = now - timedelta(days=_LEFT_DAYS_AGO)
+    return Relation(
+        registration_id=registration_id_of(person.holder_id, employment.employer_id, 1),
+        holder_id=person.holder_id,
+        employer_id=employment.employer_id,
+        number=1,
+        region_code=employment.region_code,
+        covers=tuple(Cover(code, hired_on) for code in codes_of(frozenset(Insurance))),
+        since=hired_on,
+        registered_at=now - timedelta(days=_HIRED_DAYS_AGO - 12),
+        overdue_days=0,
+        by=employment.employer_id,
+        request=_NO_REQUEST,
+        ending=Ending(left_at.astimezone(CHINA).date(), left_at, employment.employer_id, reason) if reason else None,
+        version=2 if reason else 1,
+    )
 
 
 def _grown_up(person: Person, regions: Regions) -> date:
-    return months_after(person.id_number.birth_date, 12 * regions.get(person.region_code).policy.guardian_age)
+    return grown_up_on(person.id_number.birth_date, regions.get(person.region_code).policy.guardian_age)
 
 
 def card_records(person: Person, regions: Regions, now: datetime) -> list[CardRecord]:
@@ -149,6 +200,14 @@ def card_records(person: Person, regions: Regions, now: datetime) -> list[CardRe
         )
         for card in person.cards
     ]
+
+
+def with_pin_hash(record: CardRecord, pin_hash: str) -> CardRecord:
+    """The record with what storage keeps of a PIN that the person chose; one that nobody chose has nothing to keep."""
+    pin = record.card.pin
+    if pin.state is not PinState.SET:
+        return record
+    return replace(record, card=replace(record.card, pin=replace(pin, hash=pin_hash)))
 
 
 def _card(person: Person, printed: PersonaCard, region: Region, now: datetime) -> Card:
@@ -172,6 +231,7 @@ def _card(person: Person, printed: PersonaCard, region: Region, now: datetime) -
         pin=Pin(PinState.SET if life.steps else PinState.INITIAL, 0),
         expires_on=_EXPIRES_ON[printed.generation],
         version=len(life.steps),
+        lock_reason="holderRequest" if life.status is Status.LOCKED else None,
     )
 
 

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from service.actors import StaffRole
+from service.operators import InstitutionKind
 from service.sandbox.invention import HONG_KONG_PREFIX, RETIRED_PREFIX
 
-Condition = Literal["sealed", "active", "temporarilyLost", "formallyLost", "locked", "cancelled", "notDelivered", "testCard"]
-Role = Literal["bankTeller", "hospitalClerk", "bureauClerk", "bureauSupervisor", "hotlineAgent", "employer", "production"]
-InstitutionKind = Literal["bank", "hospital", "bureau", "hotline", "employer", "producer"]
+Condition = Literal[
+    "sealed", "active", "temporarilyLost", "formallyLost", "locked", "cancelled", "notDelivered", "testCard", "paidOut"
+]
+# What became of somebody's employment, as far as insurance goes.
+Employment = Literal["runs", "left", "emigrated"]
 
 # Where everybody lives and works whose row does not say otherwise, and the bank on their cards.
 HOME: Final = "990100"
@@ -37,7 +41,8 @@ class PersonRow:
     """A resident. `zh`, `en`: what the part is for.
 
     `insured`: region of insurance; `born`: first and last year; `prefix`: that of the ID number; `family`: the persona to
-    whose household this one belongs; `guards`: personas for whom this one may act.
+    whose household this one belongs; `guards`: personas for whom this one may act; `employment`: whether and how an
+    institution, the `employer`, has registered them for social insurance.
     """
 
     key: str
@@ -49,6 +54,8 @@ class PersonRow:
     prefix: str | None = None
     family: str | None = None
     guards: tuple[str, ...] = ()
+    employment: Employment | None = None
+    employer: str = "employer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class OperatorRow:
     """Somebody behind a counter of an institution."""
 
     key: str
-    role: Role
+    role: StaffRole
     institution: str
     zh: str
     en: str
@@ -64,12 +71,13 @@ class OperatorRow:
 
 @dataclass(frozen=True, slots=True)
 class InstitutionRow:
-    """An institution; `bank` is the code of a bank."""
+    """An institution; `bank` is the code of a bank, `region` where it works."""
 
     kind: InstitutionKind
     zh: str
     en: str
     bank: str | None = None
+    region: str = HOME
 
 
 # fmt: off
@@ -83,11 +91,11 @@ PEOPLE: Final = (
     PersonRow("active",
               "卡已激活：查询余额，再次激活会得到同样的答复。",
               "The card is active: look at balances; activating it again says the same.",
-              (CardRow("active"),)),
+              (CardRow("active"),), employment="runs"),
     PersonRow("temporarily-lost",
               "已临时挂失，到期自动恢复：拨快时钟可见。",
               "Reported lost for a time, which ends by itself: move the clock to see it.",
-              (CardRow("temporarilyLost"),)),
+              (CardRow("temporarilyLost"),), employment="left"),
     PersonRow("formally-lost",
               "已正式挂失：不能激活和使用。",
               "Reported lost for good: the card can be neither activated nor used.",
@@ -135,7 +143,7 @@ PEOPLE: Final = (
     PersonRow("guardian",
               "监护人，已绑定 minor：可代其激活，onBehalfOf 填 dependantId。",
               "Guardian of minor: may activate that card, with dependantId as onBehalfOf.",
-              (CardRow("active"),), born=(1982, 1988), guards=("minor",)),
+              (CardRow("active"),), born=(1982, 1988), guards=("minor",), employment="runs"),
     PersonRow("minor",
               "未成年人，已绑定监护人：只能由监护人激活。",
               "A minor with a linked guardian, who alone may activate the card.",
@@ -148,6 +156,10 @@ PEOPLE: Final = (
               "灵活就业人员：自己办理参保登记。",
               "A flexible worker, who registers for insurance in person.",
               (CardRow("active"),)),
+    PersonRow("insurance-ended",
+              "参保关系已终止，旧卡已停用：不再发新卡，医保个人账户余额已支付。",
+              "The insurance has ended and the old card is retired: no new card; the medical account is paid out.",
+              (CardRow("paidOut", region="990400", generation=2),), "990400", employment="emigrated", employer="employer2"),
     PersonRow("level3-region",
               "所在地区激活须人脸核验：短信核验级别不够。",
               "The region asks for face verification: a session by SMS is not enough to activate.",
@@ -173,12 +185,21 @@ OPERATORS: Final = (
     OperatorRow("bureau-supervisor", "bureauSupervisor", "bureau",
                 "人社窗口主管：复核须两人办理的事项。",
                 "Supervisor at the bureau: the second person for what needs two."),
+    OperatorRow("bureau-supervisor2", "bureauSupervisor", "bureau",
+                "同一窗口的另一主管：主管自己提出的事项由其复核。",
+                "Another supervisor there: the second person for what a supervisor asked for."),
+    OperatorRow("bureau2", "bureauClerk", "bureau2",
+                "另一地区的人社窗口经办人：不能办理 sealed 等人的卡。",
+                "Clerk at a bureau of another region, which may not touch the cards of sealed and others."),
     OperatorRow("hotline", "hotlineAgent", "hotline",
                 "12333 热线话务员。",
                 "Agent of the 12333 hotline."),
     OperatorRow("employer", "employer", "employer",
                 "用人单位经办人：为员工登记和申领。",
                 "Clerk of an employer: registers employees and applies for their cards."),
+    OperatorRow("employer2", "employer", "employer2",
+                "另一地区用人单位的经办人：看不到也办不了 employer 的登记。",
+                "Clerk of an employer in another region, who has nothing to do with the registrations of employer."),
     OperatorRow("production", "production", "production",
                 "制卡单位：推进制卡进度。",
                 "Card producer: moves cards through production."),
@@ -190,8 +211,10 @@ INSTITUTIONS: Final[Mapping[str, InstitutionRow]] = {
     ),
     "hospital": InstitutionRow("hospital", "云栖市虚构医院", "Invented hospital of Yunqi"),
     "bureau": InstitutionRow("bureau", "云栖市虚构人社局", "Invented social security bureau of Yunqi"),
+    "bureau2": InstitutionRow("bureau", "棠汀市虚构人社局", "Invented social security bureau of Tangting", region="990200"),
     "hotline": InstitutionRow("hotline", "云栖市虚构 12333 中心", "Invented 12333 centre of Yunqi"),
     "employer": InstitutionRow("employer", "云栖市虚构单位", "Invented employer in Yunqi"),
+    "employer2": InstitutionRow("employer", "镜澜市虚构单位", "Invented employer in Jinglan", region="990400"),
     "production": InstitutionRow("producer", "云栖市虚构制卡中心", "Invented card producer of Yunqi"),
 }
 # fmt: on

@@ -15,22 +15,25 @@ import structlog
 from service.balances import Figure
 from service.cards import Card, HistoryEntry
 from service.clock import Clock
+from service.dependants import Dependant
 from service.errors import Refusal, invalid
-from service.holders import Dependant, Holder
+from service.holders import Holder
+from service.insurance import Relation
 from service.limits import Pace
+from service.operators import Credentials, Institution
 from service.passwords import Passwords
 from service.regions import Regions
 from service.relay import Relay
 from service.sandbox.gateways import SLOW_SECONDS, Fault, FaultStore, Gateway, Sent, SentStore
-from service.sandbox.personas import Persona, cast, people
-from service.sandbox.records import card_records, dependant_records, holder_record
+from service.sandbox.personas import Persona, cast, people, staff
+from service.sandbox.records import card_records, dependant_records, holder_record, relation_records, with_pin_hash
 from service.vault import Vault
 
 FURTHEST: Final = timedelta(days=3653)
 FOLLOW_SECONDS: Final = 0.1
 # Long enough for every process to have looked at the stored clock once.
 _ALL_FOLLOW_SECONDS: Final = 0.15
-_SIDE_BY_SIDE: Final = 16
+_SIDE_BY_SIDE: Final = 24
 # Longer than a gateway that was asked to be slow.
 _SETTLE_SECONDS: Final = SLOW_SECONDS + 1
 _SEEDING_LEASE: Final = timedelta(seconds=15)
@@ -61,8 +64,15 @@ class SandboxStore(SentStore, FaultStore, Protocol):
     async def forget(self, now: datetime) -> None:
         """Delete whatever passes: tries, messages, keys, verifications, and sessions that begin in the future."""
 
-    async def retain(self, holder_ids: list[str], card_ids: list[str], dependant_ids: list[str]) -> None:
-        """Delete people, cards and links that are none of these."""
+    async def retain(
+        self,
+        holder_ids: list[str],
+        card_ids: list[str],
+        dependant_ids: list[str],
+        operator_ids: list[str],
+        registration_ids: list[str],
+    ) -> None:
+        """Delete people, cards, links, operators and insurance relations that are none of these."""
 
     async def sent_to(self, to: str, limit: int) -> list[Sent]:
         """What was sent to a mobile, newest first."""
@@ -93,8 +103,29 @@ class HolderPlace(Protocol):
     async def put(self, holder: Holder) -> None:
         """Put a person in the place of the one with their id."""
 
-    async def put_dependant(self, dependant: Dependant) -> None:
-        """Put a link between guardian and dependant."""
+
+class DependantPlace(Protocol):
+    """Where links between guardians and dependants are put."""
+
+    async def put(self, link: Dependant) -> None:
+        """Put a link in the place of the one with its id."""
+
+
+class RelationPlace(Protocol):
+    """Where insurance relations are put."""
+
+    async def put(self, relation: Relation) -> None:
+        """Put a relation, of which everybody has heard, in the place of the one with its id."""
+
+
+class OperatorPlace(Protocol):
+    """Where operators and institutions are put."""
+
+    async def put(self, credentials: Credentials) -> None:
+        """Put an operator, who has not signed in yet, in the place of the one with their id."""
+
+    async def put_institution(self, institution: Institution) -> None:
+        """Put an institution in the place of the one with its id."""
 
 
 class Sandbox:
@@ -106,6 +137,9 @@ class Sandbox:
         store: SandboxStore,
         cards: CardPlace,
         holders: HolderPlace,
+        dependants: DependantPlace,
+        operators: OperatorPlace,
+        relations: RelationPlace,
         regions: Regions,
         passwords: Passwords,
         relay: Relay,
@@ -117,6 +151,9 @@ class Sandbox:
         self._store = store
         self._cards = cards
         self._holders = holders
+        self._dependants = dependants
+        self._operators = operators
+        self._relations = relations
         self._regions = regions
         self._passwords = passwords
         self._relay = relay
@@ -214,18 +251,29 @@ class Sandbox:
         now = self._clock.now()
         holders = [holder_record(person, hashes[person.key]) for person in everybody]
         links = dependant_records(everybody, self._regions)
-        records = [record for person in everybody for record in card_records(person, self._regions, now)]
+        records = [
+            with_pin_hash(record, hashes[f"{person.key}/pin"])
+            for person in everybody
+            for record in card_records(person, self._regions, now)
+        ]
+        relations = relation_records(everybody, now)
+        behind = [Credentials(one.operator, hashes[one.key], one.totp_secret) for one in staff(self._personas)]
         await self._store.seeded(None)
         await self._store.retain(
             [holder.holder_id for holder in holders],
             [record.card.card_id for record in records],
             [link.dependant_id for link in links],
+            [credentials.operator.operator_id for credentials in behind],
+            [relation.registration_id for relation in relations],
         )
         await _side_by_side(
             [
                 *(self._holders.put(holder) for holder in holders),
-                *(self._holders.put_dependant(link) for link in links),
+                *(self._dependants.put(link) for link in links),
                 *(self._cards.put(r.card, r.id_number, r.figures, r.history) for r in records),
+                *(self._relations.put(relation) for relation in relations),
+                *(self._operators.put_institution(credentials.operator.institution) for credentials in behind),
+                *(self._operators.put(credentials) for credentials in behind),
             ]
         )
         await self._store.forget(now)
@@ -234,9 +282,11 @@ class Sandbox:
     async def _password_hashes(self) -> dict[str, str]:
         """Hashed once a process: a hash costs more than everything else that a reset does."""
         if not self._hashes:
-            everybody = list(people(self._personas))
-            hashes = await asyncio.gather(*(self._passwords.hash(person.query_password) for person in everybody))
-            self._hashes = {person.key: value for person, value in zip(everybody, hashes, strict=True)}
+            passwords = {person.key: person.query_password for person in people(self._personas)}
+            passwords |= {f"{person.key}/pin": person.service_pin for person in people(self._personas)}
+            passwords |= {one.key: one.password for one in staff(self._personas)}
+            hashes = await asyncio.gather(*(self._passwords.hash(password) for password in passwords.values()))
+            self._hashes = dict(zip(passwords, hashes, strict=True))
         return self._hashes
 
 

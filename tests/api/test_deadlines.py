@@ -8,8 +8,14 @@ from handlers.deadlines import Deadlines
 SHORT = 0.2
 
 
+def _this() -> asyncio.Task[None]:
+    task: asyncio.Task[None] | None = asyncio.current_task()
+    assert task is not None
+    return task
+
+
 async def _slow(deadlines: Deadlines) -> None:
-    with deadlines():
+    with deadlines(_this()):
         await asyncio.sleep(30)
 
 
@@ -24,7 +30,7 @@ async def test_what_takes_too_long_is_told_so_in_time() -> None:
 async def test_what_ends_in_time_is_left_alone_and_so_is_what_its_task_does_next() -> None:
     deadlines = Deadlines(SHORT)
     for _ in range(3):
-        with deadlines():
+        with deadlines(_this()):
             await asyncio.sleep(SHORT / 2)
     await asyncio.sleep(2 * SHORT)
     task = asyncio.current_task()
@@ -56,7 +62,7 @@ async def test_who_is_cancelled_as_the_deadline_ends_is_cancelled() -> None:
     deadlines = Deadlines(SHORT)
 
     async def stubborn() -> None:
-        with deadlines():
+        with deadlines(_this()):
             try:
                 await asyncio.sleep(30)
             except asyncio.CancelledError:
@@ -71,7 +77,7 @@ async def test_who_is_cancelled_as_the_deadline_ends_is_cancelled() -> None:
 
 
 async def test_a_failure_of_its_own_stays_what_it_is() -> None:
-    with pytest.raises(ValueError, match="its own"), Deadlines(SHORT)():
+    with pytest.raises(ValueError, match="its own"), Deadlines(SHORT)(_this()):
         raise ValueError("its own")
 
 

@@ -22,10 +22,12 @@ from service.keyring import new_keyring, save_keyring
 from service.mongo.client import Database
 from service.mongo.migrations import migrate
 from service.regions import SHIPPED, Regions
-from service.sandbox.personas import Person, cast, people
+from service.sandbox.personas import Person, Staff, cast, people, staff
 
 CANARY = "sealed3"
-PEOPLE = {person.key: person for person in people(cast(Regions.load_directory(SHIPPED)))}
+EVERYBODY = cast(Regions.load_directory(SHIPPED))
+PEOPLE = {person.key: person for person in people(EVERYBODY)}
+STAFF = {one.key: one for one in staff(EVERYBODY)}
 
 
 def spellings(secret: str) -> Iterator[bytes]:
@@ -90,6 +92,7 @@ def _person(person: Person) -> dict[str, str]:
         "mobile": person.mobile,
         "mobile, dashed": f"{person.mobile[:3]}-{person.mobile[3:7]}-{person.mobile[7:]}",
         "query password": person.query_password,
+        "household register": person.household_register,
     }
     for place, card in enumerate(person.cards):
         named |= {
@@ -98,6 +101,12 @@ def _person(person: Person) -> dict[str, str]:
             f"bank number {place}": card.bank_account,
         }
     return named
+
+
+def _staff(one: Staff) -> dict[str, str]:
+    """An operator's own: who it is, and what is proved with."""
+    operator = one.operator
+    return {"name": operator.name, "username": operator.username, "password": one.password, "secret": one.totp_secret}
 
 
 class _Listening(Api):
@@ -111,7 +120,7 @@ class _Listening(Api):
 
     def as_(self, token: str | None) -> "_Listening":
         other = _Listening(self.url, token, self._session)
-        other.heard, other._personas = self.heard, self._personas
+        other.heard, other._personas, other._steps = self.heard, self._personas, self._steps
         return other
 
     async def send(self, *arguments: Any, **named: Any) -> Reply:
@@ -140,6 +149,7 @@ async def _walk(api: _Listening) -> dict[str, str]:
     assert (await client.activate(details, "k")).raw == done.raw
     assert (await client.activate(details)).json["result"] == "alreadyActivated"
     assert (await client.activate({**details, "onBehalfOf": person.id_number.number}, "k2")).status == 404
+    assert (await client.get(f"/v1/cards?onBehalfOf={person.id_number.number}")).status == 404
     shown = (await client.post("/v1/me/reveal", {"fields": ["name", "idNumber", "mobile"]}, key="new")).json
     assert shown["idNumber"] == person.id_number.number
     card = done.json["cardId"]
@@ -156,7 +166,10 @@ async def _walk(api: _Listening) -> dict[str, str]:
     assert (await api.post("/v1/sessions/refresh", {"refreshToken": tokens[0]["refreshToken"]})).code == "token_revoked"
     assert (await api.as_(tokens[1]["accessToken"]).activate(details)).code == "assurance_too_low"
     assert (await api.as_(tokens[2]["accessToken"]).post("/v1/sessions/logout")).status == 200
-    for number, granted in enumerate((*tokens, refreshed)):
+    at_the_counter = await api.staff_tokens("bureau")
+    assert (await api.as_(at_the_counter["accessToken"]).get("/v1/staff/me")).status == 200
+    assert (await api.sign_in_as_staff("bureau", totp="000000")).code == "sign_in_failed"
+    for number, granted in enumerate((*tokens, refreshed, at_the_counter)):
         came |= {f"access token {number}": granted["accessToken"], f"refresh token {number}": granted["refreshToken"]}
         came[f"signature of access token {number}"] = granted["accessToken"].rpartition(".")[2]
     return came
@@ -171,12 +184,20 @@ def _wrong_bodies(person: Person) -> Iterator[tuple[str, Any]]:
         "cardNumber": card.number,
         "identificationCode": card.identification_code,
     }
+    household = {
+        "name": person.name,
+        "idNumber": person.id_number.number,
+        "relationship": "child",
+        "householdRegister": person.household_register,
+    }
     bodies: list[tuple[str, dict[str, Any]]] = [
         (VERIFICATIONS, start),
         (f"{VERIFICATIONS}/ver_aaaaaaaaaaaaaaaaaaaaaaaa/confirm", {"code": "000000", "password": person.query_password}),
         ("/v1/activations", activation),
+        ("/v1/dependants", household),
         ("/v1/receipts/verify", {"receipt": person.id_number.number}),
         ("/v1/sessions/refresh", {"refreshToken": person.id_number.number}),
+        ("/v1/staff/sessions", {"username": person.id_number.number, "password": person.query_password, "totp": "000000"}),
         ("/v1/me/reveal", {"fields": [person.name]}),
         ("/sandbox/messages/search", {"to": person.id_number.number}),
     ]
@@ -248,7 +269,7 @@ async def _blunder(api: _Listening, client: _Listening) -> None:
     """Everything that can be done wrong."""
     person = PEOPLE[CANARY]
     for path, body in _wrong_bodies(person):
-        who = client if path in {"/v1/activations", "/v1/me/reveal"} else api
+        who = client if path in {"/v1/activations", "/v1/dependants", "/v1/me/reveal"} else api
         await who.send("POST", path, data=json.dumps(body).encode(), headers=JSON | {"Idempotency-Key": "w"}, checked=False)
     for method, path, headers, data in _wrong_requests(person):
         await client.send(method, path, data=data or None, headers=headers, checked=False)
@@ -356,7 +377,7 @@ async def _traces(environment: Mapping[str, str], log: Path, mongo: MongoClient[
     came |= {"access token at last": tokens["accessToken"], "refresh token at last": tokens["refreshToken"]}
     refused = [reply for reply in api.heard if reply.status >= 400]
     return Traces(
-        secrets=Secrets.of(_person(PEOPLE[CANARY]) | came),
+        secrets=Secrets.of(_person(PEOPLE[CANARY]) | came | {f"operator's {k}": v for k, v in _staff(STAFF["bureau"]).items()}),
         logs={"standard error": log.read_bytes(), "standard output": out, "metrics": metrics},
         problems={
             "problems": b"\n".join(reply.raw for reply in refused),
@@ -421,5 +442,6 @@ def test_nothing_of_anybody_lies_in_the_database_in_plain(traces: Traces) -> Non
         *("sandbox_messages", "sandbox_state", "migrations"),
     }
     everybody = {f"{key}'s {what}": secret for key, person in PEOPLE.items() for what, secret in _person(person).items()}
+    everybody |= {f"{key}'s {what}": secret for key, one in STAFF.items() for what, secret in _staff(one).items()}
     assert traces.secrets.found_in(traces.database) == []
     assert Secrets.of(everybody).found_in(traces.database) == []

@@ -31,7 +31,10 @@ HOLDERS = {
     *("cancelled", "not-delivered", "test-card", "frozen-medical", "cross-region", "not-interconnected", "two-generations"),
     *("hk-resident", "retired-region-id", "guardian", "minor", "unlinked-minor", "flexible-worker"),
 }
-OPERATORS = {"bank-own", "bank-other", "hospital", "bureau", "bureau-supervisor", "hotline", "employer", "production"}
+OPERATORS = {
+    *("bank-own", "bank-other", "hospital", "bureau", "bureau-supervisor", "bureau-supervisor2", "bureau2"),
+    *("hotline", "employer", "employer2", "production"),
+}
 
 
 async def _personas(api: Api, language: str = "en") -> dict[str, dict[str, Any]]:

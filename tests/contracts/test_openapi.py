@@ -109,7 +109,7 @@ def test_an_activation_names_exactly_its_codes() -> None:
 
 def test_a_public_read_knows_no_tokens_no_bodies_and_no_keys() -> None:
     assert codes("listRegions") == {"500": ["internal"], "503": ["unavailable"]}
-    assert parameters("listRegions") == {"AcceptLanguage", "RequestId", "Traceparent"}
+    assert parameters("listRegions") == {"AcceptLanguage", "IfNoneMatch", "RequestId", "Traceparent"}
 
 
 @pytest.mark.parametrize("route", ALL, ids=lambda route: route.handler.__name__)
@@ -128,8 +128,12 @@ def test_what_a_row_asks_for_is_what_its_operation_asks_for(route: Route) -> Non
             Access.PUBLIC: [],
             Access.EITHER: [{}, {"session": []}],
             Access.HOLDER: [{"session": []}],
+            Access.STAFF: [{"session": []}],
+            Access.SIGNED_IN: [{"session": []}],
         }[route.access]
     )
+    assert told.get("x-roles", []) == [*route.roles]
+    assert all(f"`{role}`" in told["description"] for role in route.roles)
 
 
 @pytest.mark.parametrize("route", [route for route in ALL if route.method == "POST"], ids=lambda route: route.path)

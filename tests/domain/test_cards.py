@@ -1,25 +1,19 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from itertools import product
 from typing import Any
 
 import pytest
 
 from service.cards import (
     AAZ502,
-    TRANSITIONS,
-    Action,
     Bank,
     BankStatus,
     Card,
     MedicalStatus,
-    Offer,
     Pin,
     PinState,
     Stage,
     Status,
-    offers,
-    refusal_of,
 )
 from service.clock import CHINA
 from service.ids import CardId, HolderId
@@ -52,63 +46,47 @@ def card(**changes: Any) -> Card:
     return replace(CARD, **changes)
 
 
-# What the paper on the domain says of activation, cell by cell: the reason, or None where it is allowed.
-REASONS: dict[Status, str | None] = {
-    Status.SEALED: None,
-    Status.ACTIVE: "alreadyActivated",
-    Status.FORMALLY_LOST: "formallyLost",
-    Status.LOCKED: "locked",
-    Status.TEMPORARILY_LOST: "temporarilyLost",
-    Status.CANCELLED: "cancelled",
-}
-
-
-@pytest.mark.parametrize("status", Status)
-@pytest.mark.parametrize("stage", Stage)
-@pytest.mark.parametrize("test_batch", [False, True])
-def test_activation_is_allowed_in_one_cell_of_the_table_and_named_in_every_other(
-    status: Status, stage: Stage, *, test_batch: bool
-) -> None:
-    until = NOW + timedelta(days=1) if status is Status.TEMPORARILY_LOST else None
-    one = card(stored_status=status, stage=stage, test_batch=test_batch, temporary_loss_until=until)
-    expected = REASONS[status]
-    if status is Status.SEALED:
-        # Production comes before status, and a test batch before delivery.
-        expected = "testCard" if test_batch else None if stage is Stage.DELIVERED else "notDelivered"
-    assert refusal_of(Action.ACTIVATE, one, NOW) == expected
-    assert offers(one, NOW) == (Offer(Action.ACTIVATE, expected),)
-
-
-def test_every_reason_is_one_of_the_contract() -> None:
-    reasons = {
-        refusal_of(Action.ACTIVATE, card(stored_status=status, stage=stage, test_batch=test), NOW)
-        for status, stage, test in product(Status, Stage, (True, False))
-    }
-    contract = {"temporarilyLost", "formallyLost", "locked", "cancelled", "notDelivered", "testCard"}
-    assert reasons == contract | {None, "alreadyActivated"}
-
-
-def test_every_action_has_its_row_and_no_row_leads_back_to_where_it_begins() -> None:
-    assert set(TRANSITIONS) == set(Action)
-    for action, row in TRANSITIONS.items():
-        assert row.action is action
-        assert row.target not in row.sources
-        assert Status.CANCELLED not in row.sources
-
-
 @pytest.mark.parametrize(
-    ("left", "status", "reason"),
+    ("left", "status"),
     [
-        (timedelta(days=7), Status.TEMPORARILY_LOST, "temporarilyLost"),
-        (timedelta(milliseconds=1), Status.TEMPORARILY_LOST, "temporarilyLost"),
-        (timedelta(0), Status.ACTIVE, "alreadyActivated"),
-        (timedelta(days=-365), Status.ACTIVE, "alreadyActivated"),
+        (timedelta(days=7), Status.TEMPORARILY_LOST),
+        (timedelta(milliseconds=1), Status.TEMPORARILY_LOST),
+        (timedelta(0), Status.ACTIVE),
+        (timedelta(days=-365), Status.ACTIVE),
     ],
 )
-def test_a_temporary_loss_is_over_at_its_moment(left: timedelta, status: Status, reason: str) -> None:
+def test_a_temporary_loss_is_over_at_its_moment(left: timedelta, status: Status) -> None:
     lost = card(stored_status=Status.TEMPORARILY_LOST, temporary_loss_until=NOW + left)
     assert lost.status(NOW) is status
-    assert refusal_of(Action.ACTIVATE, lost, NOW) == reason
+    assert lost.as_of(NOW).stored_status is status
+    assert (lost.as_of(NOW) == lost) == (status is Status.TEMPORARILY_LOST)
+
+
+def test_a_card_as_of_a_moment_differs_in_what_time_has_ended_and_in_nothing_else() -> None:
+    lost = card(stored_status=Status.TEMPORARILY_LOST, temporary_loss_until=NOW, version=7)
+    assert lost.as_of(NOW) == card(stored_status=Status.ACTIVE, version=7)
+    for status in set(Status) - {Status.TEMPORARILY_LOST}:
+        assert card(stored_status=status).as_of(NOW) == card(stored_status=status)
+
+
+@pytest.mark.parametrize("state", PinState)
+def test_a_pin_is_locked_by_the_last_try_whether_or_not_that_was_written_down(state: PinState) -> None:
+    for tries in range(7):
+        pin = Pin(state, tries, None)
+        locked = state is PinState.LOCKED or tries >= 5
+        assert (pin.state_under(5) is PinState.LOCKED) == locked
+        assert pin.tries_left(5) == (0 if locked else 5 - tries)
+        assert locked or pin.state_under(5) is state
+
+
+def test_a_pin_does_not_show_its_hash() -> None:
+    assert "argon2" not in repr(card(pin=Pin(PinState.SET, 0, "$argon2id$v=19$secret")))
+
+
+def test_a_card_expires_after_its_day_in_china() -> None:
+    last = datetime(2035, 8, 31, 15, 59, 59, tzinfo=UTC)
+    assert not CARD.is_expired(last)
+    assert CARD.is_expired(last + timedelta(seconds=1))
 
 
 def test_a_temporary_loss_without_an_end_does_not_end() -> None:

@@ -88,6 +88,15 @@ def test_a_sealed_card_becomes_what_its_row_says() -> None:
     assert figure.as_of == datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
+def test_a_household_register_is_the_persons_and_may_be_left_out() -> None:
+    assert entry(SEALED).holder.household_register is None
+    assert entry(SEALED | {"householdRegister": " 9900-12345"}).holder.household_register == "990012345"
+    assert faults(SEALED | {"householdRegister": "户12"}) == [("householdRegister", "format")]
+    assert faults(SEALED | {"householdRegister": 990012345}) == [("householdRegister", "wrongType")]
+    row = SEALED | {"householdRegister": "990012345"}
+    assert read_csv_row(csv_line(row), FIELDS) == read_json_row(json.dumps(row).encode())
+
+
 def test_an_active_card_brings_its_activation_along() -> None:
     made = entry(ACTIVE)
     assert made.card.activation is not None

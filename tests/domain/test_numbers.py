@@ -24,6 +24,7 @@ from service.numbers import (
     parse_bank_number,
     parse_card_number,
     parse_credit_code,
+    parse_household_register,
     parse_identification_code,
     parse_mobile,
     parse_region_code,
@@ -393,6 +394,16 @@ class TestCreditCode:
         assert fault(parse_credit_code, f"91110000{letter}00037341L") == "format"
 
 
+class TestHouseholdRegister:
+    @pytest.mark.parametrize(("typed", "number"), [(" 9900-12345 ".translate(FULL_WIDTH), "990012345"), ("ab12", "AB12")])
+    def test_digits_and_letters_are_read_as_they_are_pasted(self, typed: str, number: str) -> None:
+        assert parse_household_register(typed) == number
+
+    @pytest.mark.parametrize("text", ["", "123", "1" * 33, "户号12345", "1234/5"])
+    def test_anything_else_is_a_wrong_format(self, text: str) -> None:
+        assert fault(parse_household_register, text) == "format"
+
+
 class TestRegionCode:
     def test_any_six_digits_may_be_a_region(self) -> None:
         assert parse_region_code(" 99 0100".translate(FULL_WIDTH)) == "990100"
@@ -407,6 +418,7 @@ class TestRegionCode:
     [
         resident,
         national,
+        parse_household_register,
         parse_identification_code,
         parse_mobile,
         parse_bank_number,

@@ -18,6 +18,7 @@ from service.numbers import (
     CardNumberFormat,
     InvalidNumber,
     parse_card_number,
+    parse_household_register,
     parse_identification_code,
     parse_mobile,
     parse_resident_id,
@@ -103,9 +104,14 @@ def test_city_service_offers_its_three_entries(pages: Pages, region: Region) -> 
     assert entries == ["social-security", "ecard-query", "housing-fund"]
 
 
-def test_a_session_is_required_for_the_card_and_its_activation_only(pages: Pages, region: Region) -> None:
+def test_a_session_is_required_for_the_card_and_what_lies_below_it_only(pages: Pages, region: Region) -> None:
     closed = {name for name, page in every_page(pages, "en", region).items() if page.requires == "session"}
-    assert closed == {"social-security-card", "activate"}
+    below = {
+        name
+        for name, page in every_page(pages, "en", region).items()
+        if "social-security-card" in {crumb.page_id for crumb in page.breadcrumb}
+    }
+    assert closed == below >= {"social-security-card", "activate", "dependants", "link-child", "link-ward"}
     assert pages.page("social-security-card", "en", region).has_panel
 
 
@@ -232,6 +238,7 @@ NUMBERS: dict[str, tuple[str, str, Callable[[str], object]]] = {
         lambda typed: parse_card_number(typed, CardNumberFormat(20, check_character_enforced=False)),
     ),
     "code": ("identificationCode", "990100D1560000050123456789ABCDEF", parse_identification_code),
+    "register": ("householdRegister", "99001234X", parse_household_register),
     "mobile": ("mobile", "13800138000", parse_mobile),
     "mobile with country": ("mobile", "+8613800138000", parse_mobile),
     "mobile dialled": ("mobile", "008613800138000", parse_mobile),
@@ -250,7 +257,7 @@ def test_a_form_lets_through_what_the_service_understands(choice: st.DataObject,
 @pytest.mark.parametrize("kind", NUMBERS)
 def test_a_form_stops_a_number_with_a_character_missing_or_added(kind: str) -> None:
     name, number, understand = NUMBERS[kind]
-    for wrong in (number + "12" * 8, number[: len(number) // 3]):
+    for wrong in (number + "12" * 12, number[: len(number) // 3]):
         with pytest.raises(InvalidNumber):
             understand(wrong)
         assert not LET_THROUGH[name].search(wrong)
@@ -259,7 +266,7 @@ def test_a_form_stops_a_number_with_a_character_missing_or_added(kind: str) -> N
 def patterns_of_the_forms() -> dict[str, re.Pattern[str]]:
     region = Regions.load_directory(SHIPPED_REGIONS).get("990100")
     shipped = Pages.load(SHIPPED)
-    shown = [form for page in ("activate", "identity-sms") if (form := shipped.page(page, "en", region).form)]
+    shown = [form for page in ("activate", "identity-sms", "link-child") if (form := shipped.page(page, "en", region).form)]
     return {field.name: re.compile(field.pattern) for form in shown for field in form.fields if field.pattern}
 
 
@@ -267,7 +274,7 @@ LET_THROUGH = patterns_of_the_forms()
 
 
 def test_a_pattern_stays_quick_on_long_input() -> None:
-    for name in ("idNumber", "cardNumber", "identificationCode", "mobile"):
+    for name in ("idNumber", "cardNumber", "identificationCode", "mobile", "householdRegister"):
         assert not LET_THROUGH[name].search("1" * 4000 + "!" * 4000 + "x1")
 
 

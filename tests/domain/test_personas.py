@@ -9,8 +9,10 @@ from typing import Final
 
 import pytest
 
+from service.activations import circumstances_of
+from service.actors import holder_actor
 from service.balances import Account
-from service.cards import Action, BankStatus, MedicalStatus, Stage, Status, offers, refusal_of
+from service.cards import BankStatus, MedicalStatus, PinState, Stage, Status
 from service.clock import CHINA
 from service.numbers import (
     normalise,
@@ -21,26 +23,31 @@ from service.numbers import (
     parse_mobile,
     parse_resident_id,
 )
+from service.operators import WORKPLACES
+from service.pins import initial_pin, weaknesses
 from service.regions import SHIPPED, Regions
 from service.sandbox.invention import is_invented, is_invented_name, is_invented_region
-from service.sandbox.personas import CastError, Operator, Person, cast, people
-from service.sandbox.records import CardRecord, card_records, dependant_records, holder_record
+from service.sandbox.personas import CastError, Person, cast, people, staff
+from service.sandbox.records import CardRecord, card_records, dependant_records, holder_record, with_pin_hash
+from service.transitions import Action, offers, refusal_of
 
 NOW: Final = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 TODAY: Final = NOW.astimezone(CHINA).date()
 REGIONS: Final = Regions.load_directory(SHIPPED)
 EVERYBODY: Final = cast(REGIONS)
 PEOPLE: Final = {person.key: person for person in people(EVERYBODY)}
-OPERATORS: Final = {persona.key: persona for persona in EVERYBODY if isinstance(persona, Operator)}
+OPERATORS: Final = {one.key: one for one in staff(EVERYBODY)}
 
 HOLDER_KEYS: Final = (
     *("sealed", "sealed2", "sealed3", "sealed4", "sealed5", "active", "temporarily-lost", "formally-lost"),
     *("locked", "cancelled", "not-delivered", "test-card", "frozen-medical", "cross-region", "not-interconnected"),
     *("two-generations", "hk-resident", "retired-region-id", "guardian", "minor", "unlinked-minor"),
-    *("flexible-worker", "level3-region", "other-format"),
+    *("flexible-worker", "insurance-ended", "level3-region", "other-format"),
 )
+ELSEWHERE: Final = {"bureau2": "990200", "employer2": "990400"}
 OPERATOR_KEYS: Final = (
-    *("bank-own", "bank-other", "hospital", "bureau", "bureau-supervisor", "hotline", "employer", "production"),
+    *("bank-own", "bank-other", "hospital", "bureau", "bureau-supervisor", "bureau-supervisor2", "bureau2"),
+    *("hotline", "employer", "employer2", "production"),
 )
 
 
@@ -70,7 +77,7 @@ def test_a_cast_is_the_same_every_time() -> None:
 def test_published_ids_and_numbers_do_not_change_between_releases() -> None:
     sealed, operator = PEOPLE["sealed"], OPERATORS["bank-own"]
     assert sealed.holder_id == "hld_hfoh6t63bm4nllvekgsv46uj"
-    assert (sealed.id_number.number, sealed.cards[0].number, operator.username) == (
+    assert (sealed.id_number.number, sealed.cards[0].number, operator.operator.username) == (
         "198189199112069129",
         "Z02541905",
         "bank-own.6470",
@@ -104,14 +111,15 @@ def test_everything_about_a_resident_is_marked_as_invented(key: str) -> None:
 
 @pytest.mark.parametrize("key", OPERATOR_KEYS)
 def test_an_operator_is_complete_and_marked_as_invented(key: str) -> None:
-    operator = OPERATORS[key]
-    where = operator.institution
+    one = OPERATORS[key]
+    operator, where = one.operator, one.operator.institution
     assert is_invented_name(operator.name)
     assert re.fullmatch(rf"{key}\.[0-9]{{4}}", operator.username)
-    assert re.fullmatch(r"[A-Z2-7]{32}", operator.totp_secret)
-    assert len(operator.password) == 16
+    assert re.fullmatch(r"[A-Z2-7]{32}", one.totp_secret)
+    assert len(one.password) == 16
     assert parse_credit_code(where.credit_code) == where.credit_code
-    assert where.region_codes == ("990100",)
+    assert where.region_codes == (ELSEWHERE.get(key, "990100"),)
+    assert WORKPLACES[operator.role] == where.kind
     assert "虚构" in where.names.zh
     assert "nvented" in where.names.en
     assert (where.bank_code is not None) == (where.kind == "bank")
@@ -128,11 +136,12 @@ def test_no_number_belongs_to_two_people() -> None:
         [card.number for card in cards],
         [card.identification_code for card in cards],
         [card.bank_account for card in cards],
-        [operator.username for operator in OPERATORS.values()],
+        [one.operator.operator_id for one in OPERATORS.values()],
+        [one.operator.username for one in OPERATORS.values()],
         [operator.totp_secret for operator in OPERATORS.values()],
     ):
         assert_all_different(values)
-    institutions = {operator.institution for operator in OPERATORS.values()}
+    institutions = {one.operator.institution for one in OPERATORS.values()}
     assert len(institutions) == len({i.institution_id for i in institutions}) == len({i.credit_code for i in institutions})
 
 
@@ -207,7 +216,7 @@ def test_both_minors_are_of_the_guardians_household_and_one_of_them_is_linked() 
 def test_a_card_is_in_the_state_its_part_needs(key: str, status: Status, reason: str | None) -> None:
     card = record_of(key).card
     assert card.status(NOW) is status
-    assert refusal_of(Action.ACTIVATE, card, NOW) == reason
+    assert refusal_of(Action.ACTIVATE, card, REGIONS.get(card.region_code), NOW) == reason
 
 
 def test_a_temporary_loss_ends_after_the_days_of_its_region() -> None:
@@ -315,16 +324,16 @@ def test_a_part_is_explained_in_both_languages() -> None:
 
 def test_the_bank_on_the_cards_has_a_teller_and_so_has_another() -> None:
     assert {card.bank_code for key in HOLDER_KEYS[:12] for card in PEOPLE[key].cards} == {
-        OPERATORS["bank-own"].institution.bank_code
+        OPERATORS["bank-own"].operator.institution.bank_code
     }
-    other = OPERATORS["bank-other"].institution.bank_code
-    assert other != OPERATORS["bank-own"].institution.bank_code
+    other = OPERATORS["bank-other"].operator.institution.bank_code
+    assert other != OPERATORS["bank-own"].operator.institution.bank_code
     assert other in {bank.code for bank in REGIONS.get("990100").banks}
 
 
 def test_clerk_and_supervisor_work_at_one_bureau() -> None:
-    assert OPERATORS["bureau"].institution == OPERATORS["bureau-supervisor"].institution
-    assert OPERATORS["bureau"].username != OPERATORS["bureau-supervisor"].username
+    assert OPERATORS["bureau"].operator.institution == OPERATORS["bureau-supervisor"].operator.institution
+    assert OPERATORS["bureau"].operator.username != OPERATORS["bureau-supervisor"].operator.username
 
 
 def test_storage_gets_a_hash_where_the_persona_has_a_password() -> None:
@@ -337,10 +346,50 @@ def test_storage_gets_a_hash_where_the_persona_has_a_password() -> None:
     )
 
 
+def _offered(key: str) -> dict[str, str | None]:
+    """What the screen offers for a persona's first card: each action with its reason."""
+    person, (record, *_) = PEOPLE[key], records_of(key)
+    region, home = REGIONS.get(record.card.region_code), REGIONS.get(person.region_code)
+    about = circumstances_of(holder_record(person, "hash"), region, home, NOW)
+    return {
+        offer.action: offer.reason for offer in offers(record.card, holder_actor(person.holder_id, "app"), region, about, NOW)
+    }
+
+
 def test_what_a_screen_offers_follows_from_the_part() -> None:
-    allowed = {key for key in PEOPLE if any(o.reason is None for r in records_of(key) for o in offers(r.card, NOW))}
+    activatable = {key for key in PEOPLE if _offered(key)["activate"] is None}
     closed = {"active", "guardian", "flexible-worker", "temporarily-lost", "formally-lost", "locked", "cancelled"}
-    assert {*PEOPLE} - allowed == closed | {"not-delivered", "test-card"}
+    kept = {"not-delivered", "test-card", "not-interconnected", "minor", "unlinked-minor", "two-generations"}
+    assert activatable >= {*PEOPLE} - closed - kept - {
+        key for key in PEOPLE if records_of(key)[0].card.stored_status != "sealed"
+    }
+    assert not activatable & (closed | kept)
+    assert _offered("minor")["activate"] == "guardianRequired"
+    assert _offered("not-interconnected")["activate"] == "regionNotInterconnected"
+    assert _offered("active") == {
+        "activate": "alreadyActivated",
+        "reportTemporaryLoss": None,
+        "reportFormalLoss": None,
+        "cancelLoss": "active",
+        "replace": None,
+        "changePin": None,
+    }
+    assert set(_offered("cancelled").values()) == {"cancelled"}
+    assert set(_offered("test-card").values()) == {"testCard", "sealed"}
+
+
+def test_a_pin_that_a_persona_chose_is_none_that_the_service_calls_weak() -> None:
+    for key, person in PEOPLE.items():
+        for record in records_of(key):
+            region = REGIONS.get(record.card.region_code)
+            kept = with_pin_hash(record, "the hash").card.pin
+            if record.card.pin.state is PinState.SET:
+                assert [*weaknesses(person.service_pin, region, person.id_number, None)] == []
+                assert kept.hash == "the hash"
+            else:
+                assert kept == record.card.pin
+    first = PEOPLE["sealed"]
+    assert first.service_pin == initial_pin(REGIONS.get("990100"), first.id_number)
 
 
 def test_regions_without_the_personas_regions_are_refused_by_name() -> None:

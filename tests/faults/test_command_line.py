@@ -1,6 +1,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from service.__main__ import command
 from service.keyring import Keyring, load_keyring, new_keyring, save_keyring
+from service.regions import SHIPPED
 
 Run = Callable[..., Result]
 
@@ -166,4 +168,83 @@ def test_the_openapi_document_is_printed_whole_without_any_configuration() -> No
 def test_a_command_that_is_none_is_refused_and_help_names_them_all(run: Run) -> None:
     run("destroy", status=2)
     shown = CliRunner().invoke(command, ["--help"]).stdout
-    assert all(name in shown for name in ("serve", "sandbox", "migrate", "openapi", "keys"))
+    assert all(name in shown for name in ("serve", "sandbox", "migrate", "openapi", "keys", "policy"))
+
+
+# --- Policy packs ---
+
+
+@pytest.fixture
+def policy(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `python -m service policy …` without any configuration."""
+    for name in [name for name in os.environ if name.startswith("YIKA_")]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: str, status: int = 0) -> Result:
+        done = CliRunner().invoke(command, ["policy", *arguments])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        assert done.exit_code == status, done.output
+        return done
+
+    return run
+
+
+@pytest.fixture
+def packs(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED, tmp_path / "packs"))
+
+
+def _spoil(pack: Path, old: str, new: str) -> int:
+    """Change a pack; the line where it now says the other thing."""
+    content = pack.read_text(encoding="utf-8")
+    assert old in content
+    pack.write_text(content.replace(old, new, 1), encoding="utf-8")
+    return content[: content.index(old)].count("\n") + 1
+
+
+def test_sound_packs_are_shown_in_a_table(policy: Run, packs: Path) -> None:
+    shown = policy("check", str(packs))
+    assert shown.stderr == ""
+    codes = [file.stem for file in sorted(SHIPPED.glob("*.toml"))]
+    assert all(code in shown.stdout for code in codes)
+    assert f"{len(codes)} in order in {packs}" in shown.stdout.replace("\n", "")
+
+
+def test_without_a_folder_it_is_that_of_the_service(policy: Run, packs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(SHIPPED) in policy("check").stdout.replace("\n", "")
+    monkeypatch.setenv("YIKA_REGIONS_DIR", str(packs))
+    assert str(packs) in policy("check").stdout.replace("\n", "")
+
+
+def test_every_fault_of_every_pack_is_told_with_its_line(policy: Run, packs: Path) -> None:
+    first = _spoil(packs / "990100.toml", "guardian_age = 16", "guardian_age = 6")
+    second = _spoil(packs / "990100.toml", "max_tries = 5", 'max_tries = "[five]"')
+    third = _spoil(packs / "990300.toml", 'replace = ["bank", "bureau"]', "replace = []")
+    fourth = _spoil(packs / "990700.toml", "version = ", "version ")
+    told = policy("check", str(packs), status=1).stderr.splitlines()
+    assert [line.split(": ")[0] for line in told[:4]] == ["990100.toml", "990100.toml", "990300.toml", "990700.toml"]
+    assert [line.split(": ")[1] for line in told[:3]] == [
+        "policy.service_pin.max_tries",
+        "policy.guardian_age",
+        "policy.channels.replace",
+    ]
+    assert [int(line.rstrip(")").split("line ")[-1]) for line in told[:4]] == [second, first, third, fourth]
+    assert "4 faults in 3 files" in told[4]
+    assert "five" not in "".join(told)
+
+
+def test_a_folder_without_packs_is_told(policy: Run, tmp_path: Path) -> None:
+    assert "has no policy pack" in policy("check", str(tmp_path / "nowhere"), status=1).stderr
+
+
+def test_the_rules_of_one_region_are_shown(policy: Run, packs: Path) -> None:
+    _spoil(packs / "990200.toml", "temporary_loss_days = 10", "temporary_loss_days = 77")
+    rows = [
+        [cell.strip() for cell in line.strip("│ ").split("│")]
+        for line in policy("show", "990200", str(packs)).stdout.splitlines()
+    ]
+    told = {row[0]: row[1] for row in rows if len(row) == 2}
+    assert told["temporary_loss_days"] == "77"
+    assert told["channels.cancelFormalLoss"] == "never"
+    assert told["channels.lock"] == "bureau"
+    assert "no such region" in policy("show", "110105", str(packs), status=1).stderr

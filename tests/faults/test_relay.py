@@ -16,6 +16,7 @@ from api.client import Api
 from faults.workers import Worker, worker
 from pymongo import MongoClient
 from pymongo.database import Database as RawDatabase
+from storage.conftest import activate
 
 from service.cards import Activation, Card
 from service.clock import Clock
@@ -91,7 +92,7 @@ class Post:
 
     @property
     def relay(self) -> Relay:
-        return Relay(self.cards, self.notifications, self.holders)
+        return Relay(self.cards, self.notifications, self.holders, ())
 
     async def resident(self, key: str) -> tuple[Person, Card]:
         """A persona with a sealed card, in the database."""
@@ -104,8 +105,8 @@ class Post:
     async def activated(self, key: str, by: HolderId | None = None) -> Person:
         """A persona whose card was activated just now."""
         person, card = await self.resident(key)
-        activation = Activation(ActivationId(new_id("act")), self.clock.now(), "app", by or card.holder_id, b"r" * 32)
-        assert await self.cards.activate(card, activation, "zh-CN") is not None
+        done = Activation(ActivationId(new_id("act")), self.clock.now(), "app", by or card.holder_id, b"r" * 32, by)
+        assert await activate(self.cards, card, done, "zh-CN") is not None
         return person
 
     async def deliver(self) -> None:
@@ -180,7 +181,7 @@ class _Stops(MongoCardStore):
 
 async def test_a_stop_between_posting_and_taking_off_leaves_one_message(post: Post, own: Database) -> None:
     await post.activated("sealed")
-    doomed = Relay(_Stops(own, post.cards._vault), post.notifications, post.holders)  # noqa: SLF001  the same keys
+    doomed = Relay(_Stops(own, post.cards._vault), post.notifications, post.holders, ())  # noqa: SLF001  the same keys
     for _ in range(2):
         with pytest.raises(asyncio.CancelledError):
             await doomed.carry()
@@ -447,7 +448,7 @@ async def test_the_loop_outlives_a_database_that_is_away_and_what_nobody_expecte
 ) -> None:
     monkeypatch.setattr("service.relay.POLL_SECONDS", 0.05)
     person = await post.activated("sealed")
-    relay = Relay(_Away(own, post.cards._vault), post.notifications, post.holders)  # noqa: SLF001  the same keys
+    relay = Relay(_Away(own, post.cards._vault), post.notifications, post.holders, ())  # noqa: SLF001  the same keys
     async with _running(relay):
         while not post.provider.sent:
             await asyncio.sleep(0.01)

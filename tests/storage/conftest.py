@@ -3,14 +3,18 @@
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database as RawDatabase
 
+from service.cards import Activation, Card, Happened, Status
 from service.config import Config
 from service.keyring import Keyring, new_keyring
+from service.locale import Locale
+from service.mongo.cards import MongoCardStore
 from service.mongo.client import Database
 from service.mongo.migrations import migrate
 from service.vault import Vault
@@ -62,6 +66,27 @@ def raw(client: MongoClient[dict[str, Any]], config: Config, own: Database) -> R
     """What lies in the stores' database."""
     del own
     return client[f"{config.mongodb_database}_stores"]
+
+
+async def activate(store: MongoCardStore, card: Card, activation: Activation, locale: Locale = "en") -> Card | None:
+    """The write that an activation is; every other change of a card is the same with other fields."""
+    after = replace(card, stored_status=Status.ACTIVE, activation=activation)
+    return await store.change(card, after, happening(activation, card, locale))
+
+
+def happening(activation: Activation, card: Card, locale: Locale) -> Happened:
+    """What an activation is in the card's history."""
+    return Happened(
+        name="activated",
+        at=activation.at,
+        channel=activation.channel,
+        by=activation.by,
+        reason=None,
+        request=activation.request,
+        tell=activation.guardian or card.holder_id,
+        locale=locale,
+        guardian=activation.guardian,
+    )
 
 
 Empty = Callable[[], Awaitable[tuple[Database, Raw]]]

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import bson
 import pytest
 from faults.workers import Wire
-from storage.conftest import Empty, Raw
+from storage.conftest import Empty, Raw, activate
 
 from service.cards import Activation, Status
 from service.config import Config
@@ -141,7 +141,7 @@ async def test_a_card_that_was_activated_here_stays_activated(place: tuple[Datab
     owned = await cards.by_number(str(row["regionCode"]), str(row["cardNumber"]))
     assert owned is not None
     done = Activation(ActivationId(new_id("act")), datetime.now(UTC), "app", owned.card.holder_id, b"request")
-    assert await cards.activate(owned.card, done, "en")
+    assert await activate(cards, owned.card, done, "en")
     before = everything(place[1])
     counts, _ = await take([row, {**row, "status": 0, "medicalBalanceFen": 1, "holderName": "李假远", "mobile": "15400000001"}])
     assert counts == Counts(cards_known=2)
@@ -194,7 +194,7 @@ async def test_a_person_whose_rows_name_two_regions_is_one_person(
 
 async def test_a_person_who_is_here_under_another_id_keeps_it(place: tuple[Database, Raw], take: Import, vault: Vault) -> None:
     row = active()
-    known = Holder(HolderId(new_id("hld")), "李假远", str(row["idNumber"]), "15400000001", "990100", None)
+    known = Holder(HolderId(new_id("hld")), "李假远", str(row["idNumber"]), "15400000001", "990100", None, None)
     await MongoHolderStore(place[0], vault).put(known)
     counts, complaints = await take([row])
     assert (counts, complaints) == (Counts(cards_added=1), [])

@@ -191,6 +191,29 @@ async def test_of_two_hundred_different_guesses_at_once_no_more_are_judged_than_
     assert (len(document["tries"]), document["places"]) == (3, [])
 
 
+async def test_different_ones_are_counted_once_each_and_leave_with_their_last_time(
+    store: MongoLimitStore, subject: bytes, raw: Raw
+) -> None:
+    for minute, item in enumerate((b"a", b"b", b"a", b"c", b"a")):
+        assert await store.count_distinct(subject, THREE, item, after(minute)) is None
+    # b was there at minute 1, and a last at minute 4.
+    assert await store.count_distinct(subject, THREE, b"d", after(5)) == after(11)
+    assert await store.count_distinct(subject, THREE, b"c", after(6)) is None
+    (document,) = raw.limits.find({"_id": subject})
+    assert sorted(place["guess"] for place in document["places"]) == [b"a", b"b", b"c"]
+    assert await store.count_distinct(subject, THREE, b"d", after(11)) is None
+    assert await store.count_distinct(subject, THREE, b"b", after(12)) == after(14)
+    assert await store.count_distinct(subject, THREE, b"b", after(14)) is None
+
+
+async def test_of_many_different_ones_at_once_as_many_pass_as_may(store: MongoLimitStore, subject: bytes) -> None:
+    items = [f"{number % 20}".encode() for number in range(100)]
+    answers = await asyncio.gather(*(store.count_distinct(subject, THREE, item, NOW) for item in items))
+    passed = {item for item, free_at in zip(items, answers, strict=True) if free_at is None}
+    assert len(passed) == 3
+    assert all((free_at is None) == (item in passed) for item, free_at in zip(items, answers, strict=True))
+
+
 @pytest.mark.parametrize(("waited", "left"), [(0, 600), (0.0001, 600), (9.5, 30), (9.999, 1)])
 async def test_a_refusal_says_after_how_many_seconds_it_is_worth_trying(
     store: MongoLimitStore, vault: Vault, waited: float, left: int

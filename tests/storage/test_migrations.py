@@ -2,32 +2,38 @@ import asyncio
 import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from pymongo.errors import OperationFailure, WriteError
-from storage.conftest import Empty, Raw, connection
+from storage.conftest import Empty, Raw, activate, connection, happening
 from typer.testing import CliRunner
 
 from service.__main__ import command
 from service.app import Readiness
-from service.cards import Activation, Status
+from service.cards import Activation, Pin, PinState, Status
 from service.config import Config
 from service.errors import Refusal
 from service.holders import Access
 from service.ids import ActivationId, new_id
 from service.keyring import new_keyring
+from service.lockouts import STAFF_SIGN_IN
 from service.mongo.cards import MongoCardStore
 from service.mongo.client import Database
+from service.mongo.dependants import MongoDependantStore
 from service.mongo.holders import MongoAccessLogStore, MongoHolderStore
+from service.mongo.lockouts import MongoLockoutStore
 from service.mongo.migrations import CARD_SCHEMA, STEPS, MigrationError, migrate, pending
 from service.mongo.notifications import MongoMessageStore
+from service.mongo.operators import MongoOperatorStore
 from service.mongo.sessions import MongoSessionStore
 from service.notifications import Message
+from service.operators import Credentials
 from service.regions import SHIPPED, Regions
-from service.sandbox.personas import cast, people
-from service.sandbox.records import card_records, holder_record
+from service.sandbox.personas import cast, people, staff
+from service.sandbox.records import card_records, dependant_records, holder_record
 from service.vault import Vault
 
 REGIONS = Regions.load_directory(SHIPPED)
@@ -191,17 +197,21 @@ async def _whole(database: Database, raw: Raw, vault: Vault) -> dict[str, Any]:
     person = next(person for person in people(cast(REGIONS)) if person.key == "sealed")
     (record,) = card_records(person, REGIONS, NOW)
     await store.put(record.card, record.id_number, record.figures, record.history)
-    activation = Activation(ActivationId(new_id("act")), NOW, "app", record.card.holder_id, b"m" * 32)
-    assert await store.activate(record.card, activation, "en") is not None
+    guardian = record.card.holder_id
+    activation = Activation(ActivationId(new_id("act")), NOW, "app", guardian, b"m" * 32, guardian)
+    pin = Pin(PinState.SET, 0, "hash")
+    after = replace(record.card, stored_status=Status.ACTIVE, activation=activation, pin=pin, lock_reason="fraud")
+    what = replace(happening(activation, record.card, "en"), approved_by="op_second")
+    assert await store.change(record.card, after, what) is not None
     document = raw.cards.find_one({"_id": record.card.card_id})
     assert document is not None
     return document
 
 
-def _members(schema: dict[str, Any], *path: str | int) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
-    """Every named member of the schema, with the way to it in a document that has one of each."""
+def _members(schema: dict[str, Any], *path: str | int) -> Iterator[tuple[tuple[str | int, ...], bool]]:
+    """The way to every named member of the schema in a document that has one of each, and whether it must be there."""
     for name, member in schema.get("properties", {}).items():
-        yield (*path, name), member
+        yield (*path, name), name in schema["required"]
         for variant in (member, *member.get("oneOf", ())):
             yield from _members(variant, *path, name)
         yield from _members(member.get("items", {}), *path, name, 0)
@@ -235,10 +245,11 @@ def _spoilt(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         change(other)
         return other
 
-    for path, _ in MEMBERS:
+    for path, required in MEMBERS:
         *parents, last = path
         where = ".".join(map(str, path))
-        yield f"without {where}", changed(lambda d, p=tuple(parents), n=last: _at(d, p).pop(n))  # type: ignore[misc]
+        if required:
+            yield f"without {where}", changed(lambda d, p=tuple(parents), n=last: _at(d, p).pop(n))  # type: ignore[misc]
         value = _at(document, path)
         for fault, wrong in WRONG.items():
             if (instead := wrong(value)) is not None:
@@ -309,22 +320,26 @@ async def test_the_database_takes_every_card_that_the_product_writes(empty: Empt
         for record in card_records(person, REGIONS, NOW):
             await store.put(record.card, record.id_number, record.figures, record.history)
             activation = Activation(ActivationId(new_id("act")), NOW, "app", record.card.holder_id, b"m" * 32)
-            changed = await store.activate(record.card, activation, "zh-CN")
+            changed = await activate(store, record.card, activation, "zh-CN")
             assert changed is not None
             assert (changed.stored_status, changed.version) == (Status.ACTIVE, record.card.version + 1)
             activated += 1
-    for happening in await store.uncarried(1000):
-        await store.carried(happening)
+    for waiting in await store.uncarried(1000):
+        await store.carried(waiting)
     assert activated == raw.cards.count_documents({"status": "active", "outbox": []}) > 20
 
 
 INDEXES = {
     "cards": {"number": True, "holder": False, "activation": True, "outbox": False},
     "holders": {"idNumber": True},
-    "dependants": {"guardian": False},
+    "dependants": {"guardian": False, "seat": True},
     "accesses": {"holder": False},
-    "sessions": {"holder": False, "expiry": False},
+    "insurance": {"holder": False, "news": False},
+    "sessions": {"holder": False, "operator": False, "expiry": False},
+    "operators": {"username": True},
+    "lockouts": {"expiry": False},
     "verifications": {"expiry": False},
+    "hotline_codes": {"expiry": False},
     "limits": {"expiry": False},
     "idempotency": {"expiry": False},
     "messages": {"expiry": False, "due": False},
@@ -339,15 +354,34 @@ async def test_every_index_is_there(empty: Empty) -> None:
         for collection in INDEXES
     }
     assert found == {collection: {"_id_": False} | indexes for collection, indexes in INDEXES.items()}
-    for collection in ("sessions", "verifications", "limits", "idempotency", "messages"):
+    for collection in ("sessions", "verifications", "hotline_codes", "limits", "lockouts", "idempotency", "messages"):
         expiry = raw[collection].index_information()["expiry"]
         assert (expiry["key"], expiry["expireAfterSeconds"]) == ([("expiresAt", 1)], 3600)
+
+
+async def _ask_as_operators_do(database: Database, vault: Vault) -> None:
+    """Everything that signing in, and every request after it, asks of storage."""
+    operators, behind = MongoOperatorStore(database, vault), list(staff(cast(REGIONS)))
+    for one in behind:
+        await operators.put_institution(one.operator.institution)
+        await operators.put(Credentials(one.operator, "hash", one.totp_secret))
+    operator = behind[0].operator
+    credentials = await operators.credentials(operator.username)
+    assert credentials is not None
+    assert await operators.operator(operator.operator_id) == operator
+    assert await operators.use_step(credentials, 1)
+    await MongoSessionStore(database).end_all_of(operator.operator_id, NOW, "operatorDisabled")
+    assert await MongoLockoutStore(database).count(b"somebody", STAFF_SIGN_IN, NOW) is None
 
 
 async def test_no_store_looks_through_a_whole_collection(empty: Empty, vault: Vault) -> None:
     database, raw = await empty()
     await migrate(database, print)
-    cards, holders = MongoCardStore(database, vault), MongoHolderStore(database, vault)
+    cards, holders, links = (
+        MongoCardStore(database, vault),
+        MongoHolderStore(database, vault),
+        MongoDependantStore(database, vault),
+    )
     messages, sessions, log = MongoMessageStore(database, vault), MongoSessionStore(database), MongoAccessLogStore(database)
     everybody = list(people(cast(REGIONS)))
     for person in everybody:
@@ -358,24 +392,33 @@ async def test_no_store_looks_through_a_whole_collection(empty: Empty, vault: Va
     for number in range(20):
         message = Message(f"msg_{number}", "15400000000", "t", "text", None, suppressed=False, attempts=0, fence=0)
         await messages.add(message, NOW + timedelta(seconds=number))
+    for link in dependant_records(everybody, REGIONS):
+        await links.put(link)
     card = next(record.card for record in card_records(everybody[0], REGIONS, NOW))
     try:
         raw.command("profile", 2)
     except OperationFailure:
         pytest.skip("this server keeps no profile of its queries")
     activation = Activation(ActivationId(new_id("act")), NOW, "app", card.holder_id, b"m" * 32)
-    assert await cards.activate(card, activation, "en") is not None
+    assert await activate(cards, card, activation, "en") is not None
     assert await cards.by_number(card.region_code, card.number) is not None
     assert await cards.by_activation(activation.activation_id) is not None
     assert await cards.card(card.card_id, card.holder_id) is not None
     assert await cards.history(card.card_id, card.holder_id)
     assert len(await cards.cards_of(card.holder_id, None, 21)) == 1
     assert await cards.cards_of(card.holder_id, card.card_id, 21) == []
-    (happening,) = await cards.uncarried(32)
+    (waiting,) = await cards.uncarried(32)
     assert await cards.waiting()
-    await cards.carried(happening)
+    await cards.carried(waiting)
     assert await holders.holder_by_number(everybody[0].id_number.number) is not None
+    assert await holders.in_household(everybody[0].id_number.number, everybody[0].household_register) is not None
+    (link,) = dependant_records(everybody, REGIONS)
+    assert await links.dependant(link.dependant_id) == link
+    assert await links.links_of(link.guardian_id, None, 21) == [link]
+    assert list(await links.seated(link.holder_id)) == [link]
+    assert await links.end(link, NOW, b"m" * 32)
     assert await sessions.live_of(card.holder_id, NOW, None, 21) == []
+    await _ask_as_operators_do(database, vault)
     assert len(await log.entries(card.holder_id, (NOW + timedelta(seconds=1), "acc_z"), 21)) == 1
     claimed = await messages.claim(NOW, timedelta(seconds=30))
     assert claimed is not None
@@ -389,7 +432,7 @@ async def test_no_store_looks_through_a_whole_collection(empty: Empty, vault: Va
     if not plans:
         pytest.skip("this server keeps no profile of its queries")
     assert {(collection, plan.split()[0]) for collection, plan, _ in plans} <= {
-        (collection, how) for collection in INDEXES for how in ("IXSCAN", "IDHACK")
+        (collection, how) for collection in {*INDEXES, "institutions"} for how in ("IXSCAN", "IDHACK")
     }
     used = {(collection, plan.split()[2].rstrip(":")) for collection, plan, _ in plans if plan.startswith("IXSCAN")}
     used -= {(collection, "_id") for collection in INDEXES}
@@ -399,7 +442,11 @@ async def test_no_store_looks_through_a_whole_collection(empty: Empty, vault: Va
         ("cards", "holderId"),
         ("cards", "outbox.id"),
         ("holders", "idNumberIndex"),
+        ("dependants", "guardianId"),
+        ("dependants", "holderId"),
         ("sessions", "holderId"),
+        ("sessions", "operatorId"),
+        ("operators", "usernameIndex"),
         ("accesses", "holderId"),
         ("messages", "state"),
     }
