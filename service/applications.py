@@ -288,8 +288,8 @@ class Applications:
     async def replace(self, card: Card, reason: ReplacementReason, order: Order) -> Application:
         """Apply for a new card in the place of one that the caller has a right to; the old one works on as it may.
 
-        Refuses with `channel_not_allowed`, `transition_not_allowed`, `application_not_allowed` with reason `insuranceEnded`,
-        and `application_exists` with its id.
+        Refuses with `channel_not_allowed`, `transition_not_allowed`, `application_not_allowed` with reason `hasCard` (a
+        newer one) or `insuranceEnded`, and `application_exists` with its id.
         """
         application_id = application_id_of(order.request)
         known = await self._store.application(application_id)
@@ -298,6 +298,8 @@ class Applications:
         now, region = self._clock.now(), self._regions.get(card.region_code)
         if no := refusal(Action.REPLACE, card, order.actor, region, now, about=order.about):
             raise no
+        if await self._has_newer(card):
+            raise Refusal("application_not_allowed", {"reason": "hasCard"})
         return await self._add(
             Application(
                 application_id=application_id,
@@ -313,6 +315,16 @@ class Applications:
                 version=0,
             ),
             order,
+        )
+
+    async def _has_newer(self, card: Card) -> bool:
+        """Whether its holder has been handed a card of a newer generation, which is then the one to use and to replace."""
+        return any(
+            other.generation > card.generation
+            and other.region_code == card.region_code
+            and other.stage is Stage.DELIVERED
+            and other.stored_status is not Status.CANCELLED
+            for other in await self._cards.cards_of(card.holder_id, None, _MOST_CARDS)
         )
 
     async def _add(self, wanted: Application, order: Order) -> Application:

@@ -5,6 +5,7 @@ import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +38,19 @@ def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         EmbeddedMongo.start(folder, say=print, server=server) as mongo,  # type: ignore[arg-type]
     ):
         yield mongo.uri
+
+
+@pytest.fixture(autouse=True)
+def _beside_others(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests run side by side; one that is marked `alone` waits until no other runs, and none begins until it is over."""
+    place = tmp_path_factory.getbasetemp().parent
+    alone = request.node.get_closest_marker("alone") is not None
+    with (place / "gate").open("w") as gate, (place / "room").open("w") as room:
+        # Who waits for the room to be empty holds the gate meanwhile, or others would slip in for ever.
+        flock(gate, LOCK_EX)
+        flock(room, LOCK_EX if alone else LOCK_SH)
+        flock(gate, LOCK_UN)
+        yield
 
 
 @contextmanager

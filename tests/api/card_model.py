@@ -135,6 +135,11 @@ class CardModel:
     def policy(self) -> RegionPolicy:
         return REGIONS.get(self.region).policy
 
+    def supersedes(self, other: "CardModel") -> bool:
+        """Whether this is the newer card of the two that its owner has in hand, and is not at its end."""
+        newer = self.region == other.region and self.generation > other.generation
+        return newer and self.stage == "delivered" and self.status != "cancelled"
+
     def settle(self, now: datetime) -> None:
         """A temporary loss ends by itself."""
         if self.lost_until is not None and now >= self.lost_until:

@@ -71,6 +71,15 @@ async def eventually(look: Any, wanted: Any) -> None:
     assert await look() == wanted
 
 
+async def test_whoever_has_the_newer_card_in_hand_gets_no_second_one_for_the_older(api: Api) -> None:
+    client = await api.sign_in("two-generations")
+    generations = {card["generation"]: card["cardId"] for card in (await client.get("/v1/cards")).json["items"]}
+    refused = await replacement(client, generations[2])
+    assert (refused.status, refused.code, refused.json["reason"]) == (409, "application_not_allowed", "hasCard")
+    # The newer one was never activated, so there is nothing to replace yet.
+    assert (await replacement(client, generations[3])).json["from"] == "sealed"
+
+
 # The whole way.
 
 

@@ -390,6 +390,8 @@ class Machine(Watched):
 
         def done() -> None:
             model.may("replace", card, STAFF[key] if key else HOLDER, now)
+            if any(one.supersedes(card) for one in self._cards_of(card)):
+                raise No("application_not_allowed", "hasCard")
             self._applied(reply, card, replaces=True)
 
         self._agrees(reply, card, "replace", done)

@@ -219,6 +219,7 @@ async def test_a_code_that_nobody_was_sent_is_never_right(agent: Api, config: Co
     assert (reply.status, reply.code, reply.json["triesLeft"]) == (403, "verification_failed", 4)
 
 
+@pytest.mark.alone
 async def test_a_code_takes_the_same_time_for_nobody(agent: Api, database: Database) -> None:
     """Each is asked for anew; a difference of a whole look-up would be a millisecond or more."""
     limits = database.collection("limits")

@@ -57,6 +57,7 @@ async def _gap(api: Api, bodies: list[dict[str, str]]) -> float:
     return abs(statistics.median(gaps))
 
 
+@pytest.mark.alone
 async def test_the_time_to_answer_tells_nothing(api: Api, *, on_mongod: bool) -> None:
     if not on_mongod:
         pytest.skip("the other embedded server takes milliseconds longer to find somebody than nobody")

@@ -162,6 +162,7 @@ async def test_every_wrong_sign_in_gets_the_same_answer(api: Api, enrolments: En
     assert len({len(reply.raw) for reply in replies}) == 1
 
 
+@pytest.mark.alone
 async def test_a_wrong_sign_in_takes_the_time_of_any_other(api: Api) -> None:
     """Somebody who is not there is hashed too. A hash takes some 25 ms; without it an answer would take two."""
     ways: list[Callable[[Api], Awaitable[Reply]]] = [_wrong_password, _unknown]

@@ -75,6 +75,7 @@ async def test_a_body_that_does_not_come_in_time_is_a_problem(impatient: Worker)
     writer.close()
 
 
+@pytest.mark.alone
 async def test_slow_connections_do_not_slow_down_the_others(impatient: Worker) -> None:
     slow = [await _connect(impatient.url) for _ in range(300)]
     for _, writer in slow:
