@@ -29,7 +29,7 @@ _NOT_MODIFIED: Final = 304
 # What fits into a connection's buffer need not wait until it has been sent.
 _LARGE: Final = 64 * 1024
 # For what only has to differ, not to be unguessable; a call of the system for each would cost more than all else at the border.
-_chance = random.Random(secrets.randbits(256))  # noqa: S311
+_chance = random.Random(secrets.randbits(256))  # noqa: S311  it guards nothing
 
 
 class Response:

@@ -336,7 +336,7 @@ def _of_object(schema: Json, schemas: Mapping[str, Json], owner: str, word: str)
     return {name: example_of(member, schemas, owner, name) for name, member in members.items() if name in wanted}
 
 
-def _of_word(schema: Json, owner: str, word: str) -> Any:  # noqa: ANN401
+def _of_word(schema: Json, owner: str, word: str) -> Any:  # noqa: ANN401  it is JSON
     for known in ([schema["const"]] if "const" in schema else [], schema.get("enum", [])):
         if known:
             return known[0]

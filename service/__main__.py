@@ -175,7 +175,7 @@ def sandbox() -> None:
                     EmbeddedMongo.start(
                         config.data_dir / "mongodb",
                         say=lambda line: _out.print(line, highlight=False),
-                        server=os.environ.get("YIKA_EMBEDDED_SERVER", "auto"),  # type: ignore[arg-type]
+                        server=os.environ.get("YIKA_EMBEDDED_SERVER", "auto"),  # type: ignore[arg-type]  # it is checked there
                     )
                 )
             except EmbeddedMongoError as error:

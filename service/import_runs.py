@@ -203,7 +203,7 @@ class ImportRun:
             await asyncio.sleep(_ASK_AGAIN_SECONDS)
         raise RunError("stopped while another process had this import")
 
-    def _begin(self, known: Progress | None, start_over: bool, skip_header: Callable[[SourceFile], None]) -> Progress:  # noqa: FBT001
+    def _begin(self, known: Progress | None, start_over: bool, skip_header: Callable[[SourceFile], None]) -> Progress:  # noqa: FBT001  a word of the command line
         if known is not None and not known.done and not start_over:
             if not self._source.go_to(known.place):
                 self._say("the file is another one than before: beginning anew; what is there stays")

@@ -1,6 +1,5 @@
 """The papers against the code: what they list is all there is, their links lead somewhere, and the README's journey works."""
 
-import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +7,13 @@ from pathlib import Path
 import orjson
 import pytest
 from api.client import Api
+from contracts.walk import blocks, walked
 
 from service.config import Config
 
 ROOT = Path(__file__).parents[2]
 PAPERS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], key=str)
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
-SHIPPED = "http://127.0.0.1:8080"
 MESSAGE = "Your social security card has been activated"
 
 
@@ -25,10 +24,6 @@ def _read(name: str) -> str:
 def _section(paper: str, heading: str) -> str:
     """What stands under a heading, up to the next of its kind."""
     return _read(paper).split(f"\n## {heading}\n")[1].split("\n## ")[0]
-
-
-def _blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def _settings(paper: str) -> Iterator[tuple[str, str]]:
@@ -85,7 +80,7 @@ def test_every_link_between_the_papers_leads_somewhere(paper: Path) -> None:
 
 
 def test_the_map_names_every_module_and_nothing_that_is_not_there() -> None:
-    named = [line.split()[0] for block in _blocks(_section("ARCHITECTURE.md", "The map"), "") for line in block.splitlines()]
+    named = [line.split()[0] for block in blocks(_section("ARCHITECTURE.md", "The map"), "") for line in block.splitlines()]
     assert [name for name in named if not (ROOT / name).exists()] == []
     assert len(named) == len(set(named))
     modules = {
@@ -108,22 +103,7 @@ def test_every_command_that_the_papers_name_is_in_the_makefile() -> None:
 
 
 async def test_the_journey_of_the_readme_works_as_it_is_written(api: Api) -> None:
-    blocks = _blocks(_section("README.md", "The journey, with curl"), "bash")
-    script = "\n".join(blocks)
-    assert script.count(SHIPPED) == 1
-    shell = await asyncio.create_subprocess_exec(
-        "bash",
-        "-euo",
-        "pipefail",
-        "-c",
-        script.replace(SHIPPED, api.url),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(60):
-        said, complaints = await shell.communicate()
-    assert (shell.returncode, complaints) == (0, b"")
-    *_, message, receipt = [line for line in said.decode().splitlines() if line]
+    *_, message, receipt = await walked(_section("README.md", "The journey, with curl"), api.url)
     assert message == MESSAGE
     assert f"`{MESSAGE}`" in _read("README.md")
     assert orjson.loads(receipt)["valid"] is True

@@ -3,14 +3,13 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 from api.client import Api, Reply
-from faults.workers import Wire, Worker, worker
+from faults.workers import Wire, Worker, environment, worker
 
 from service.approvals import Approval, Approvals, Decided
 from service.cards import Card
@@ -39,24 +38,6 @@ WRITES = {
     "the change of the card": _command("update", "cards"),
     "how it ended": b"carriedOutAt\0",
 }
-
-
-def _environment(config: Config, **changes: str) -> dict[str, str]:
-    return {
-        "YIKA_ENVIRONMENT": "sandbox",
-        "YIKA_MONGODB_URI": config.mongodb_uri.get_secret_value(),
-        "YIKA_MONGODB_DATABASE": config.mongodb_database,
-        "YIKA_DATA_DIR": str(config.data_dir),
-        "YIKA_LOG_LEVEL": "info",
-    } | changes
-
-
-@pytest.fixture(scope="module")
-async def survivor(config: Config, database: Database, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worker]:
-    """A process that lives on."""
-    del database
-    async with worker(_environment(config), tmp_path_factory.mktemp("logs") / "survivor.log") as lives:
-        yield lives
 
 
 async def _card(api: Api, key: str = "active") -> str:
@@ -92,7 +73,7 @@ async def test_an_approval_whose_process_was_killed_is_carried_out_once(
         asked = await clerk.post(f"/v1/staff/cards/{await _card(api)}/cancel", {"reason": "death"}, key="new")
         path = f"/v1/staff/approvals/{asked.json['approvalId']}/approve"
         uri = f"mongodb://127.0.0.1:{wire.port}/?directConnection=true"
-        async with worker(_environment(config, YIKA_MONGODB_URI=uri), tmp_path / "log") as doomed, Api(doomed.url) as there:
+        async with worker(environment(config, YIKA_MONGODB_URI=uri), tmp_path / "log") as doomed, Api(doomed.url) as there:
             wire.lose_answer_to(WRITES[lost])
             asking = asyncio.create_task(
                 there.as_(supervisor.token).send(

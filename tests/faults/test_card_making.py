@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from api.card_office import applied, bring, card_numbers, handed_over, own_card, released
 from api.client import Api
 from api.counters import told
-from faults.workers import Wire, Worker, worker
+from faults.workers import Wire, Worker, environment, worker
 
 from service.applications import Application, ApplicationStage, Made
 from service.card_making import CardMaking
@@ -49,24 +48,6 @@ WRITES = {
 }
 
 
-def _environment(config: Config, **changes: str) -> dict[str, str]:
-    return {
-        "YIKA_ENVIRONMENT": "sandbox",
-        "YIKA_MONGODB_URI": config.mongodb_uri.get_secret_value(),
-        "YIKA_MONGODB_DATABASE": config.mongodb_database,
-        "YIKA_DATA_DIR": str(config.data_dir),
-        "YIKA_LOG_LEVEL": "info",
-    } | changes
-
-
-@pytest.fixture(scope="module")
-async def survivor(config: Config, database: Database, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worker]:
-    """A process that lives on."""
-    del database
-    async with worker(_environment(config), tmp_path_factory.mktemp("logs") / "survivor.log") as lives:
-        yield lives
-
-
 @pytest.mark.parametrize("lost", WRITES)
 async def test_a_delivery_whose_process_was_killed_is_finished_once(
     config: Config, survivor: Worker, tmp_path: Path, lost: str
@@ -83,7 +64,7 @@ async def test_a_delivery_whose_process_was_killed_is_finished_once(
         new = (await bring(producer, application_id, "receivedByBank")).json["newCardId"]
         path = f"/v1/staff/applications/{application_id}/advance"
         uri = f"mongodb://127.0.0.1:{wire.port}/?directConnection=true"
-        async with worker(_environment(config, YIKA_MONGODB_URI=uri), tmp_path / "log") as doomed, Api(doomed.url) as there:
+        async with worker(environment(config, YIKA_MONGODB_URI=uri), tmp_path / "log") as doomed, Api(doomed.url) as there:
             wire.lose_answer_to(WRITES[lost])
             asking = asyncio.create_task(
                 there.as_(producer.token).send(

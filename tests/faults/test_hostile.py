@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 from api.client import Api
-from faults.workers import Worker, answers, worker
+from faults.workers import Worker, answers, environment, worker
 
 from service.config import Config
 from service.mongo.client import Database
@@ -18,15 +18,8 @@ HEAD = b"POST /v1/identity/verifications HTTP/1.1\r\nHost: x\r\nContent-Type: ap
 async def impatient(config: Config, database: Database, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worker]:
     """A process that waits one second for heads and bodies."""
     del database
-    environment = {
-        "YIKA_ENVIRONMENT": "sandbox",
-        "YIKA_MONGODB_URI": config.mongodb_uri.get_secret_value(),
-        "YIKA_MONGODB_DATABASE": config.mongodb_database,
-        "YIKA_DATA_DIR": str(config.data_dir),
-        "YIKA_HEADER_SECONDS": "1",
-        "YIKA_BODY_SECONDS": "1",
-    }
-    async with worker(environment, tmp_path_factory.mktemp("hostile") / "log") as running:
+    impatience = {"YIKA_HEADER_SECONDS": "1", "YIKA_BODY_SECONDS": "1"}
+    async with worker(environment(config, **impatience), tmp_path_factory.mktemp("hostile") / "log") as running:
         yield running
 
 

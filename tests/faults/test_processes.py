@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from api.client import Api, Reply
 from bson import encode
-from faults.workers import ROOT, Wire, Worker, answers, worker
+from faults.workers import ROOT, Wire, Worker, answers, environment, worker
 
 from service.config import Config
 from service.keyring import load_keyring, new_keyring, save_keyring
@@ -26,15 +26,8 @@ ROUNDS = int(os.environ.get("YIKA_SOAK_ROUNDS", "4"))
 
 
 def _environment(config: Config, **changes: str) -> dict[str, str]:
-    return {
-        "YIKA_ENVIRONMENT": "sandbox",
-        "YIKA_MONGODB_URI": config.mongodb_uri.get_secret_value(),
-        "YIKA_MONGODB_DATABASE": config.mongodb_database,
-        "YIKA_DATA_DIR": str(config.data_dir),
-        "YIKA_LOG_LEVEL": "info",
-        # Two hundred at once take a slow database longer than a resident would wait.
-        "YIKA_REQUEST_SECONDS": "30",
-    } | changes
+    # Two hundred at once take a slow database longer than a resident would wait.
+    return environment(config, **{"YIKA_REQUEST_SECONDS": "30"} | changes)
 
 
 @pytest.fixture(scope="module")

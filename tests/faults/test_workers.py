@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from api.client import Api
 from conftest import free_port
-from faults.workers import ROOT, Worker, answers, worker
+from faults.workers import ROOT, Worker, answers, environment, worker
 
 from service.config import Config
 from service.worker_channel import ParentSide, WorkerSide
@@ -24,16 +24,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux spre
 
 
 def _environment(config: Config, **changes: str) -> dict[str, str]:
-    return {
-        "YIKA_ENVIRONMENT": "sandbox",
-        "YIKA_MONGODB_URI": config.mongodb_uri.get_secret_value(),
-        "YIKA_MONGODB_DATABASE": config.mongodb_database,
-        "YIKA_DATA_DIR": str(config.data_dir),
-        "YIKA_LOG_LEVEL": "info",
-        "YIKA_WORKERS": "2",
-        # The start of one worker slows the others down on a small machine.
-        "YIKA_REQUEST_SECONDS": "30",
-    } | changes
+    # The start of one worker slows the others down on a small machine.
+    return environment(config, **{"YIKA_WORKERS": "2", "YIKA_REQUEST_SECONDS": "30"} | changes)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from typing import Self
 
 import aiohttp
 
+from service.config import Config
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,11 +40,22 @@ class Worker:
             return await self.process.wait()
 
 
+def environment(config: Config, **changes: str) -> dict[str, str]:
+    """What a process must be told to stand beside the application of the tests."""
+    return {
+        "YIKA_ENVIRONMENT": "sandbox",
+        "YIKA_MONGODB_URI": config.mongodb_uri.get_secret_value(),
+        "YIKA_MONGODB_DATABASE": config.mongodb_database,
+        "YIKA_DATA_DIR": str(config.data_dir),
+        "YIKA_LOG_LEVEL": "info",
+    } | changes
+
+
 @asynccontextmanager
-async def worker(environment: Mapping[str, str], log: Path, *, ready: bool = True) -> AsyncIterator[Worker]:
+async def worker(told: Mapping[str, str], log: Path, *, ready: bool = True) -> AsyncIterator[Worker]:
     """A worker that listens on free ports of its own, and is ready unless that is not asked for; ended on the way out."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("YIKA_")}
-    env |= {"YIKA_PORT": "0", "YIKA_ADMIN_PORT": "0", "YIKA_NOTICE_SECONDS": "0"} | dict(environment)
+    env |= {"YIKA_PORT": "0", "YIKA_ADMIN_PORT": "0", "YIKA_NOTICE_SECONDS": "0"} | dict(told)
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "service", "serve", cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE, stderr=errors
