@@ -3,14 +3,11 @@
 True here: what a process starts it also ends, in reverse order; every background task is owned. Never here: a rule.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
-
-import structlog
+from typing import Any
 
 from handlers.deadlines import Deadlines
 from handlers.metrics import Metrics
@@ -28,7 +25,6 @@ from service.config import Config
 from service.counters import Counters
 from service.dependants import Dependants
 from service.desks import Desk
-from service.errors import Refusal
 from service.gateways.absent import AbsentFace, AbsentSms
 from service.gateways.face import FaceGateway
 from service.gateways.sms import SmsGateway
@@ -53,10 +49,8 @@ from service.mongo.hotline import MongoCallCodeStore
 from service.mongo.idempotency import MongoIdempotencyStore
 from service.mongo.identity import MongoVerificationStore
 from service.mongo.insurance import MongoRelationStore
-from service.mongo.keyring import holds_the_keyring_of
 from service.mongo.limits import MongoLimitStore
 from service.mongo.lockouts import MongoLockoutStore
-from service.mongo.migrations import MigrationError, pending
 from service.mongo.notifications import MongoMessageStore
 from service.mongo.operators import MongoOperatorStore
 from service.mongo.production_batches import MongoBatchStore
@@ -69,6 +63,7 @@ from service.operators import Operators
 from service.pages import Pages
 from service.passwords import Passwords
 from service.pins import Pins
+from service.readiness import Readiness
 from service.regions import Regions
 from service.registrations import Registrations
 from service.relay import Relay
@@ -83,63 +78,9 @@ from service.tokens import Tokens
 from service.vault import Vault
 from service.visits import Visits
 
-_log = structlog.get_logger("app")
-_READY_SECONDS: Final = 2.0
-
 
 class StartError(Exception):
     """The process cannot start; the text says why, for the person who started it."""
-
-
-class Readiness:
-    """Whether this process should get traffic."""
-
-    def __init__(self, database: Database, vault: Vault, *, sandbox: bool) -> None:
-        self._database = database
-        self._vault = vault
-        self._fit = False
-        # A sandbox is ready when its people are there; they are put there anew under a new keyring.
-        self._sandbox = sandbox
-        self._peopled = not sandbox
-        self.stopping = False
-
-    def people(self) -> None:
-        """The people of the sandbox are there."""
-        self._peopled = True
-
-    async def __call__(self) -> None:
-        """Refuses with `unavailable` and the reason: stopping, database, seeding, migration, or another keyring's data."""
-        if self.stopping:
-            raise _not_ready("stopping")
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                reason = await self._unfit()
-        except TimeoutError:
-            raise _not_ready("database") from None
-        if reason:
-            raise _not_ready(reason)
-
-    async def _unfit(self) -> str | None:
-        if not self._peopled:
-            return "seeding"
-        if self._fit:
-            await self._database.ping()
-            return None
-        try:
-            if await pending(self._database):
-                return "migration"
-        except MigrationError:
-            # A newer version was here: what it wrote may be beyond this one.
-            return "migration"
-        if not self._sandbox and not await holds_the_keyring_of(self._database, self._vault):
-            _log.error("another_keyring")
-            return "keyring"
-        self._fit = True
-        return None
-
-
-def _not_ready(reason: str) -> Refusal:
-    return Refusal("unavailable", {"reason": reason}, retry_after=2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from service.announcements import TEMPLATES
 from service.errors import Refusal
 from service.holders import HolderStore
 from service.ids import CardId, HolderId
@@ -24,23 +25,6 @@ SIDE_BY_SIDE: Final = 8
 MOST_AT_ONCE: Final = 32
 # A send that is cut off is one whose fate nobody knows, so a stop waits a little.
 ENDING_SECONDS: Final = 5.0
-
-# Which happenings people hear of, and in which words.
-TEMPLATES: Final = {
-    "activated": "card_activated",
-    "activationReversed": "activation_reversed",
-    "temporaryLossReported": "temporary_loss_reported",
-    "formalLossReported": "formal_loss_reported",
-    "lossCancelled": "loss_cancelled",
-    "locked": "card_locked",
-    "unlocked": "card_unlocked",
-    "cancelled": "card_cancelled",
-    "replaced": "card_replaced",
-    "bankActivated": "bank_activated",
-    "pinChanged": "pin_changed",
-    "pinReset": "pin_reset",
-    "pinLocked": "pin_locked",
-}
 
 _log = structlog.get_logger("relay")
 

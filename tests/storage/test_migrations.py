@@ -12,7 +12,6 @@ from storage.conftest import Empty, Raw, activate, connection, happening
 from typer.testing import CliRunner
 
 from service.__main__ import command
-from service.app import Readiness
 from service.cards import Activation, Pin, PinState, Status
 from service.config import Config
 from service.errors import Refusal
@@ -25,12 +24,14 @@ from service.mongo.client import Database
 from service.mongo.dependants import MongoDependantStore
 from service.mongo.holders import MongoAccessLogStore, MongoHolderStore
 from service.mongo.lockouts import MongoLockoutStore
-from service.mongo.migrations import CARD_SCHEMA, STEPS, MigrationError, migrate, pending
+from service.mongo.migrations import STEPS, MigrationError, migrate, pending
 from service.mongo.notifications import MongoMessageStore
 from service.mongo.operators import MongoOperatorStore
 from service.mongo.sessions import MongoSessionStore
+from service.mongo.validators import CARD_SCHEMA
 from service.notifications import Message
 from service.operators import Credentials
+from service.readiness import Readiness
 from service.regions import SHIPPED, Regions
 from service.sandbox.personas import cast, people, staff
 from service.sandbox.records import card_records, dependant_records, holder_record
