@@ -37,13 +37,14 @@ _REPORTS: Final[Mapping[LossKind, Act]] = {
 }
 
 
-def _view(call: Call[Any], card: Card, holder: Holder) -> CardView:
+async def _view(call: Call[Any], card: Card, holder: Holder) -> CardView:
     """A card with what its own holder is offered, or a guardian for them."""
     region, now = call.services.regions.get(card.region_code), call.services.clock.now()
     offered = offers(card, holder_actor(call.holder_id, "app"), region, _about(call, card, holder), now)
     if holder.holder_id != call.holder_id:
         offered = offered_to_guardians(offered)
-    return card_view(card, region, offered, call.locale, now)
+    medical = await call.services.cards.medical_account(card.holder_id, card, region, now)
+    return card_view(card, region, offered, call.locale, now, medical=medical)
 
 
 def _about(call: Call[Any], card: Card, holder: Holder) -> Circumstances:
@@ -64,28 +65,30 @@ async def list_cards(call: Call[None]) -> CardPage:
         call.services.holders.me(whose),
         call.services.cards.list_mine(whose, after, call.query.limit),
     )
-    items = [_view(call, card, holder) for card in cards]
+    items = [await _view(call, card, holder) for card in cards]
     return CardPage(items=items, next_cursor=cursor(following), has_more=following is not None)
 
 
 async def show_card(call: Call[None]) -> CardView:
     """One of my cards."""
     card, holder = await _card(call, call.holder_id)
-    return _view(call, card, holder)
+    return await _view(call, card, holder)
 
 
 async def report_loss(call: Call[LossReport]) -> CardView:
     """Report one of my cards lost, or a dependant's: for a while, or for good."""
     whose = await _whose(call, call.body.on_behalf_of, _REPORTS[call.body.kind])
     card, holder = await _card(call, whose)
-    return _changed(call, await call.services.changes.report_loss(card, call.body.kind, _order(call, card, holder)), holder)
+    return await _changed(
+        call, await call.services.changes.report_loss(card, call.body.kind, _order(call, card, holder)), holder
+    )
 
 
 async def cancel_loss(call: Call[LossCancel]) -> CardView:
     """One of my cards was found again, or a dependant's."""
     whose = await _whose(call, call.body.on_behalf_of, Act.CANCEL_LOSS)
     card, holder = await _card(call, whose)
-    return _changed(call, await call.services.changes.cancel_loss(card, _order(call, card, holder)), holder)
+    return await _changed(call, await call.services.changes.cancel_loss(card, _order(call, card, holder)), holder)
 
 
 async def change_pin(call: Call[PinChange]) -> CardView:
@@ -96,7 +99,7 @@ async def change_pin(call: Call[PinChange]) -> CardView:
     finally:
         # A wrong try may have locked it, and its holder is told.
         call.services.relay.wake()
-    return _changed(call, changed, holder)
+    return await _changed(call, changed, holder)
 
 
 async def _whose(call: Call[Any], dependant_id: str | None, act: Act) -> HolderId:
@@ -116,16 +119,17 @@ def _order(call: Call[Any], card: Card, holder: Holder) -> Order:
     return Order(call.actor, call.mark, call.locale, guardian=call.holder_id if about.guardian else None, about=about)
 
 
-def _changed(call: Call[Any], card: Card, holder: Holder) -> CardView:
+async def _changed(call: Call[Any], card: Card, holder: Holder) -> CardView:
     call.services.relay.wake()
-    return _view(call, card, holder)
+    return await _view(call, card, holder)
 
 
 async def show_balance(call: Call[None]) -> Reply:
     """The balances of one of my cards."""
     balance = await call.services.balances.of_card(call.holder_id, call.path("card_id"))
     region = call.services.regions.get(balance.region_code)
-    return Reply(balance_json(balance, region, call.now))
+    medical = await call.services.cards.medical_account(call.holder_id, balance, region, call.now)
+    return Reply(balance_json(balance, medical, call.now))
 
 
 async def show_history(call: Call[None]) -> HistoryPage:

@@ -1,15 +1,12 @@
 """The diagnosis of a card over HTTP."""
 
 import asyncio
-from typing import Final
 
 from handlers.endpoints import Call
 from schemas.diagnosis import DiagnosisView, diagnosis_view
 from service.activations import circumstances_of
+from service.cards import MOST_CARDS
 from service.diagnosis import Prospects, diagnose
-
-# Nobody has more cards than this; who has is told of the first of them.
-_MOST: Final = 100
 
 
 async def show_diagnosis(call: Call[None]) -> DiagnosisView:
@@ -17,7 +14,7 @@ async def show_diagnosis(call: Call[None]) -> DiagnosisView:
     card, holder, (cards, _), ended = await asyncio.gather(
         call.services.cards.mine(call.holder_id, call.path("card_id")),
         call.services.holders.me(call.holder_id),
-        call.services.cards.list_mine(call.holder_id, None, _MOST),
+        call.services.cards.list_mine(call.holder_id, None, MOST_CARDS),
         call.services.insurances.has_ended(call.holder_id),
     )
     regions = call.services.regions

@@ -10,5 +10,5 @@ async def look_up_holder(call: Call[LookUp]) -> LookedUpView:
     body, services = call.body, call.services
     found = await services.look_ups.look_up(call.operator, body.id_number, body.reason, body.ticket)
     now = services.clock.now()
-    cards = [card_view(one.card, one.region, one.offers, call.locale, now) for one in found.cards]
+    cards = [card_view(one.card, one.region, one.offers, call.locale, now, medical=one.medical) for one in found.cards]
     return looked_up_view(found.holder, cards)

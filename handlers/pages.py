@@ -38,7 +38,9 @@ async def _panel(call: Call[None], session: Session) -> PanelView:
         return PanelView(card_id=None, as_of=call.now, items=[], card_number_masked=None, status=None)
     newest = max(cards, key=lambda card: (card.generation, card.card_id))
     balance = await services.balances.of_card(session.holder_id, newest.card_id)
-    view = balance_view(balance, services.regions.get(newest.region_code), call.now)
+    region = services.regions.get(newest.region_code)
+    medical = await services.cards.medical_account(newest.holder_id, balance, region, call.now)
+    view = balance_view(balance, medical, call.now)
     return PanelView(
         card_id=view.card_id,
         as_of=view.as_of,

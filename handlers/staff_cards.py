@@ -34,25 +34,25 @@ async def report_card_loss(call: Call[StaffLossReport]) -> CardView:
     """Report a card lost for its holder, who is at the counter or, for a temporary loss, on the phone."""
     body = call.body
     async with _admitted(call, REPORTS[body.kind], body.shown(), body.reason) as at:
-        return _changed(call, at, await call.services.changes.report_loss(at.card, body.kind, at.order))
+        return await _changed(call, at, await call.services.changes.report_loss(at.card, body.kind, at.order))
 
 
 async def cancel_card_loss(call: Call[Presented]) -> CardView:
     """A card that was reported lost was found again."""
     async with _admitted(call, Action.CANCEL_LOSS, call.body.shown()) as at:
-        return _changed(call, at, await call.services.changes.cancel_loss(at.card, at.order))
+        return await _changed(call, at, await call.services.changes.cancel_loss(at.card, at.order))
 
 
 async def reset_card_pin(call: Call[Presented]) -> CardView:
     """Give a card its first service PIN again, for who shows who they are. It opens nothing until it is changed."""
     async with _admitted(call, Action.RESET_PIN, call.body.shown()) as at:
-        return _changed(call, at, await call.services.pins.reset(at.card, at.order))
+        return await _changed(call, at, await call.services.pins.reset(at.card, at.order))
 
 
 async def lock_card(call: Call[CardLock]) -> CardView:
     """Lock a card's application, at its holder's wish or for fraud."""
     async with _admitted(call, Action.LOCK, call.body.shown(), call.body.reason) as at:
-        return _changed(call, at, await call.services.changes.lock(at.card, call.body.reason, at.order))
+        return await _changed(call, at, await call.services.changes.lock(at.card, call.body.reason, at.order))
 
 
 async def unlock_card(call: Call[CardUnlock]) -> CardView | Reply:
@@ -62,7 +62,7 @@ async def unlock_card(call: Call[CardUnlock]) -> CardView | Reply:
     async with _admitted(call, Action.UNLOCK, call.body.shown()) as at:
         if needs_second_person(Action.UNLOCK, at.card) and not at.done:
             return await _ask(call, Action.UNLOCK, at, call.body.reason)
-        return _changed(call, at, await call.services.changes.unlock(at.card, at.order))
+        return await _changed(call, at, await call.services.changes.unlock(at.card, at.order))
 
 
 async def cancel_card(call: Call[CardCancel]) -> Reply:
@@ -78,7 +78,7 @@ async def reverse_card_activation(call: Call[ActivationReversal]) -> Reply:
 async def activate_card_bank(call: Call[Presented]) -> CardView:
     """Activate the bank account on a card in use, at an outlet of its own bank, or wake one that sleeps."""
     async with _admitted(call, Action.ACTIVATE_BANK, call.body.shown()) as at:
-        return _changed(call, at, await call.services.changes.activate_bank(at.card, at.order))
+        return await _changed(call, at, await call.services.changes.activate_bank(at.card, at.order))
 
 
 async def check_pin(call: Call[PinCheck]) -> PinCheckView:
@@ -90,7 +90,8 @@ async def check_pin(call: Call[PinCheck]) -> PinCheckView:
         finally:
             # A wrong try may have locked it, and its holder is told.
             services.relay.wake()
-    return pin_check_view(card, card.medical(at.region, call.now), at.region.policy.service_pin.max_tries)
+    medical = await services.cards.medical_account(card.holder_id, card, at.region, call.now)
+    return pin_check_view(card, medical, at.region.policy.service_pin.max_tries)
 
 
 def _admitted(
@@ -101,11 +102,13 @@ def _admitted(
     return call.services.staff_cards.admit(call.operator, call.path("card_id"), task)
 
 
-def _changed(call: Call[Any], at: Admitted, card: Card) -> CardView:
+async def _changed(call: Call[Any], at: Admitted, card: Card) -> CardView:
     """The card as it is now, with what this operator may do with it."""
     call.services.relay.wake()
     now = call.services.clock.now()
-    return card_view(card, at.region, offers(card, at.order.actor, at.region, at.about, now), call.locale, now)
+    medical = await call.services.cards.medical_account(card.holder_id, card, at.region, now)
+    offered = offers(card, at.order.actor, at.region, at.about, now)
+    return card_view(card, at.region, offered, call.locale, now, medical=medical)
 
 
 async def _asked(call: Call[Any], action: Action, shown: Shown, reason: str) -> Reply:

@@ -158,7 +158,9 @@ class HistoryPage(View):
     has_more: bool
 
 
-def card_view(card: Card, region: Region, offered: Iterable[Offer], locale: Locale, now: datetime) -> CardView:
+def card_view(  # noqa: PLR0913  a card, what is known beside it, and for whom it is shown
+    card: Card, region: Region, offered: Iterable[Offer], locale: Locale, now: datetime, *, medical: MedicalStatus
+) -> CardView:
     bank = next((bank for bank in region.banks if bank.code == card.bank.code), None)
     done = card.activation
     max_tries = region.policy.service_pin.max_tries
@@ -184,7 +186,7 @@ def card_view(card: Card, region: Region, offered: Iterable[Offer], locale: Loca
             ),
             bank=BankFunctionView(status=card.bank.status),
         ),
-        medical_account=card.medical(region, now),
+        medical_account=medical,
         service_pin=ServicePinView(state=card.pin.state_under(max_tries), tries_left=card.pin.tries_left(max_tries)),
         expires_on=card.expires_on,
         version=card.version,
@@ -192,8 +194,7 @@ def card_view(card: Card, region: Region, offered: Iterable[Offer], locale: Loca
     )
 
 
-def balance_view(balance: Balance, region: Region, now: datetime) -> BalanceView:
-    medical = balance.medical(region, now)
+def balance_view(balance: Balance, medical: MedicalStatus, now: datetime) -> BalanceView:
     return BalanceView(
         card_id=balance.card_id,
         as_of=min((figure.as_of for figure in balance.figures), default=now),
@@ -212,9 +213,8 @@ def balance_view(balance: Balance, region: Region, now: datetime) -> BalanceView
     )
 
 
-def balance_json(balance: Balance, region: Region, now: datetime) -> bytes:
+def balance_json(balance: Balance, medical: MedicalStatus, now: datetime) -> bytes:
     """`balance_view` as it goes out. Half of all requests ask for this one, so it is written straight to bytes."""
-    medical = balance.medical(region, now)
     return orjson.dumps(
         {
             "cardId": balance.card_id,

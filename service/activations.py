@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, Protocol
 
 from service.actors import Actor
-from service.cards import Activation, BankStatus, Card, CardStore, MedicalStatus, Status
+from service.cards import Activation, BankStatus, Card, CardStore, MedicalStatus, Status, medical_account
 from service.changes import ROUNDS, Changes, Order, happened
 from service.clock import CHINA, Clock, show
 from service.dependants import Act, Dependants
@@ -165,7 +165,7 @@ class Activations:
                 after = replace(after, bank=replace(after.bank, status=BankStatus.ACTIVE))
             changed = await self._store.change(card, after, what)
             if changed is not None:
-                return self._answer(changed, activation, order.request, now)
+                return await self._answer(changed, activation, order.request, now)
             card = await self._changes.anew(card)
         raise Refusal("unavailable", retry_after=1)
 
@@ -175,7 +175,7 @@ class Activations:
         """The answer for a card that is active, with its account activated where that was asked for and is not done."""
         if "bank" in functions and self._is_to_open(card, order, now):
             card = await self._changes.activate_bank(card, order)
-        return self._answer(card, activation, order.request, now)
+        return await self._answer(card, activation, order.request, now)
 
     async def activation(self, holder_id: HolderId, activation_id: str) -> Activated:
         """An activation of the holder's own. Refuses with `not_found`, also for somebody else's."""
@@ -184,7 +184,7 @@ class Activations:
         done = card.activation if card else None
         if card is None or done is None or holder_id not in {card.holder_id, done.by, done.guardian}:
             raise Refusal("not_found")
-        return self._answer(card, done, done.request, self._clock.now())
+        return await self._answer(card, done, done.request, self._clock.now())
 
     async def _beneficiary(self, session: Session, details: Details) -> HolderId:
         """Whose card it must be: the holder's, or that of a dependant, which is written down first."""
@@ -243,12 +243,16 @@ class Activations:
         if objection is not None:
             raise refused(objection, card, order.actor, self._region(card), self._clock.now(), about=order.about)
 
-    def _answer(self, card: Card, activation: Activation, request: bytes, now: datetime) -> Activated:
+    async def medical_account(self, card: Card, now: datetime) -> MedicalStatus:
+        """The medical account of a card's holder at a moment, as the card shows it."""
+        return await medical_account(self._store, card.holder_id, card, self._region(card), now)
+
+    async def _answer(self, card: Card, activation: Activation, request: bytes, now: datetime) -> Activated:
         return Activated(
             result="activated" if activation.request == request else "alreadyActivated",
             card=card,
             activation=activation,
-            medical=card.medical(self._region(card), now),
+            medical=await self.medical_account(card, now),
             receipt=self._tokens.sign_receipt(_receipt_claims(card, activation)),
         )
 

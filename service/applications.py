@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final, Literal, Protocol
 
 from service.actors import COUNTERS, Actor, Role
-from service.cards import Card, CardStore, Stage, Status
+from service.cards import MOST_CARDS, Card, CardStore, Stage, Status
 from service.changes import Order
 from service.clock import Clock
 from service.errors import Refusal, invalid
@@ -35,8 +35,6 @@ ConfirmedBy = Literal["holder"] | Confirmer
 # What the person is told at a step.
 Word = Literal["application_accepted", "card_ready", "application_rejected"]
 
-# Nobody has more cards than this; who has is told apart by the first of them.
-_MOST_CARDS: Final = 100
 
 
 class ApplicationStage(StrEnum):
@@ -265,7 +263,7 @@ class Applications:
         if all(bank.code != wish.bank_code for bank in wish.region.banks):
             raise invalid("bank", "bank_not_of_region")
         holder_id = wish.holder.holder_id
-        cards = await self._cards.cards_of(holder_id, None, _MOST_CARDS)
+        cards = await self._cards.cards_of(holder_id, None, MOST_CARDS)
         if any(card.stored_status is not Status.CANCELLED for card in cards):
             raise Refusal("application_not_allowed", {"reason": "hasCard"})
         return await self._add(
@@ -324,7 +322,7 @@ class Applications:
             and other.region_code == card.region_code
             and other.stage is Stage.DELIVERED
             and other.stored_status is not Status.CANCELLED
-            for other in await self._cards.cards_of(card.holder_id, None, _MOST_CARDS)
+            for other in await self._cards.cards_of(card.holder_id, None, MOST_CARDS)
         )
 
     async def _add(self, wanted: Application, order: Order) -> Application:

@@ -46,8 +46,8 @@ class Balance:
     stored_medical: MedicalStatus
     figures: tuple[Figure, ...]
 
-    def medical(self, region: Region, now: datetime) -> MedicalStatus:
-        """The medical account at a moment."""
+    def medical_alone(self, region: Region, now: datetime) -> MedicalStatus:
+        """The medical account at a moment, as far as this card tells."""
         return medical_status(self.stored_medical, self.stored_status, self.generation, region, now)
 
 

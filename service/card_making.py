@@ -6,12 +6,12 @@ the application's (service/production.py).
 """
 
 from dataclasses import replace
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 from service.activations import ActivationStore
 from service.applications import Application, ApplicationStage, ApplicationStore, Made
 from service.balances import BalanceStore, Figure
-from service.cards import Bank, BankStatus, Card, MedicalStatus, Pin, PinState, Stage, Status
+from service.cards import MOST_CARDS, Bank, BankStatus, Card, MedicalStatus, Pin, PinState, Stage, Status
 from service.changes import ROUNDS, Changes, Order, happened
 from service.clock import CHINA, Clock
 from service.errors import Refusal
@@ -19,8 +19,6 @@ from service.holders import Holder, HolderStore
 from service.ids import CardId
 from service.regions import Regions
 
-# Nobody has more cards than this.
-_MOST_CARDS: Final = 100
 _S = ApplicationStage
 
 Why = Literal["replaced", "rejected", "batchFailed"]
@@ -143,7 +141,7 @@ class CardMaking:
 
     async def _accounts(self, application: Application) -> tuple[MedicalStatus, tuple[Figure, ...]]:
         """The accounts are the person's and go on under the next card; one that was closed does not."""
-        cards = await self._cards.cards_of(application.holder_id, None, _MOST_CARDS)
+        cards = await self._cards.cards_of(application.holder_id, None, MOST_CARDS)
         alive = [card for card in cards if card.stored_medical is not MedicalStatus.CLOSED]
         alive.sort(key=lambda card: (card.card_id != application.replaces, card.region_code != application.region_code))
         balance = await self._cards.balance(alive[0].card_id, application.holder_id) if alive else None

@@ -5,7 +5,7 @@ was read, the card as it shall be, and what happened, written at once or not at 
 whom, is the table in service/transitions.py. Never here: a rule that differs between regions.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
@@ -17,6 +17,8 @@ from service.ids import ActivationId, CardId, HolderId, is_id
 from service.locale import Locale
 from service.regions import Channel, Region
 
+# Nobody has as many; it bounds what one question can cost.
+MOST_CARDS: Final = 100
 # Why a card is locked: whoever asked for it, or because somebody misused it, which takes two people to undo.
 LockReason = Literal["holderRequest", "fraud"]
 
@@ -126,14 +128,18 @@ class Pin:
 
 
 def medical_status(stored: MedicalStatus, card_status: Status, generation: int, region: Region, now: datetime) -> MedicalStatus:
-    """The medical account at a moment: frozen while the new card lies unactivated after its region's cut-off.
+    """The medical account at a moment, as far as one card tells.
 
-    Derived from policy and card, so that no nightly job can be missed; activation ends it by itself.
+    From its region's cut-off on it is frozen for a card of the retired generation, and for a new one that lies unactivated.
+    Derived from policy and card, so that no nightly job can be missed. The account is the person's: `medical_account` looks at
+    their other cards too.
     """
-    if stored is not MedicalStatus.NORMAL or card_status is not Status.SEALED:
+    if stored is not MedicalStatus.NORMAL or card_status is Status.CANCELLED:
         return stored
-    superseded = region.policy.is_retired(generation - 1, now.astimezone(CHINA).date())
-    return MedicalStatus.FROZEN if superseded else MedicalStatus.NORMAL
+    today = now.astimezone(CHINA).date()
+    retired = region.policy.is_retired(generation, today)
+    superseding = card_status is Status.SEALED and region.policy.is_retired(generation - 1, today)
+    return MedicalStatus.FROZEN if retired or superseding else MedicalStatus.NORMAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +182,14 @@ class Card:
             return self
         return replace(self, stored_status=status, temporary_loss_until=None)
 
-    def medical(self, region: Region, now: datetime) -> MedicalStatus:
-        """The medical account at a moment."""
+    def medical_alone(self, region: Region, now: datetime) -> MedicalStatus:
+        """The medical account at a moment, as far as this card tells."""
         return medical_status(self.stored_medical, self.stored_status, self.generation, region, now)
+
+    def thaws(self, region: Region, now: datetime) -> bool:
+        """Whether this is the activated card of a generation in force, which ends a freeze for its holder in its region."""
+        activated = self.stored_status not in {Status.SEALED, Status.CANCELLED}
+        return activated and self.region_code == region.code and not region.is_retired(self.generation, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +256,33 @@ class CardStore(Protocol):
         """The guess that was counted last on this card was right: it and those before it count no more."""
 
 
+class WithAccount(Protocol):
+    """What shows a medical account: a card, or its balance."""
+
+    @property
+    def stored_medical(self) -> MedicalStatus:
+        """The account as it is stored."""
+
+    def medical_alone(self, region: Region, now: datetime) -> MedicalStatus:
+        """The account at a moment, as far as the card tells."""
+
+
+def medical_among(shown: WithAccount, cards: Iterable[Card], region: Region, now: datetime) -> MedicalStatus:
+    """The medical account of who has these cards, as one of them shows it: activating the new card thaws it on all of them."""
+    alone = shown.medical_alone(region, now)
+    frozen_by_cut_off = alone is MedicalStatus.FROZEN and shown.stored_medical is MedicalStatus.NORMAL
+    return MedicalStatus.NORMAL if frozen_by_cut_off and any(card.thaws(region, now) for card in cards) else alone
+
+
+async def medical_account(
+    store: CardStore, holder_id: HolderId, shown: WithAccount, region: Region, now: datetime
+) -> MedicalStatus:
+    """The medical account of a person, as one of their cards shows it. The others are read only when a cut-off froze it."""
+    if shown.medical_alone(region, now) is shown.stored_medical:
+        return shown.stored_medical
+    return medical_among(shown, await store.cards_of(holder_id, None, MOST_CARDS), region, now)
+
+
 class Cards:
     """The holder's own cards."""
 
@@ -270,6 +308,10 @@ class Cards:
         cards = await self._store.cards_of(holder_id, CardId(after) if after else None, limit + 1)
         page = cards[:limit]
         return page, page[-1].card_id if len(cards) > limit else None
+
+    async def medical_account(self, holder_id: HolderId, shown: WithAccount, region: Region, now: datetime) -> MedicalStatus:
+        """The medical account of a person at a moment, as one of their cards or its balance shows it."""
+        return await medical_account(self._store, holder_id, shown, region, now)
 
     async def history(self, holder_id: HolderId, card_id: str) -> list[HistoryEntry]:
         """What happened to a card, newest first. Refuses with `not_found`, also for somebody else's."""

@@ -6,18 +6,14 @@ beside the card's transitions.
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 from service.actors import Actor
-from service.cards import Card, CardStore
+from service.cards import MOST_CARDS, Card, CardStore
 from service.clock import Clock
 from service.holders import Access, AccessLogStore, Holder, HolderStore
 from service.ids import HolderId, derived_id, new_id
 from service.operators import Operator
 from service.vault import Vault
-
-# Nobody has as many; it bounds what one question can cost.
-MOST_CARDS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal
 
-from service.cards import BankStatus, Card, MedicalStatus, PinState, Stage, Status
+from service.cards import BankStatus, Card, MedicalStatus, PinState, Stage, Status, medical_among
 from service.dependants import AUTHORITY
 from service.materials import asked_for
 from service.policies import CollectionPlace
@@ -170,7 +170,7 @@ class _Ways:
 def _blockers(ways: _Ways) -> Iterator[Blocker]:
     """One on each axis at most, and beside an activation those for whom it is not done online."""
     card, region, now = ways.card, ways.region, ways.now
-    medical = card.medical(region, now)
+    medical = medical_among(card, ways.beside.others, region, now)
     if ways.status is Status.CANCELLED:
         yield from _after_the_end(ways, medical)
         return
@@ -189,9 +189,10 @@ def _blockers(ways: _Ways) -> Iterator[Blocker]:
         code, actions = _BANK[card.bank.status]
         yield ways.blocker(code, "bank", actions)
     if medical is not MedicalStatus.NORMAL:
-        # Where it is the retired generation that froze it, activation thaws it; what an insurer froze is between them.
-        thaws = medical is MedicalStatus.FROZEN and ways.status is Status.SEALED
-        yield ways.blocker(_MEDICAL[medical], "medical", (Action.ACTIVATE,) if thaws else ())
+        # What a cut-off froze, the new card's activation thaws; what an insurer froze is between them.
+        by_cut_off = medical is MedicalStatus.FROZEN and card.stored_medical is MedicalStatus.NORMAL
+        thawing = instead if region.is_retired(card.generation, now) else (Action.ACTIVATE,)
+        yield ways.blocker(_MEDICAL[medical], "medical", thawing if by_cut_off else ())
     pin = card.pin.state_under(region.policy.service_pin.max_tries)
     if pin in _PIN:
         code, actions = _PIN[pin]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.actors import Actor
-from service.cards import Card
+from service.cards import Card, MedicalStatus, medical_among
 from service.clock import CHINA, Clock
-from service.desks import Desk
+from service.desks import Desk, PersonalFile
 from service.errors import Refusal, invalid
 from service.holders import Holder
 from service.limits import LOOK_UPS, Limits
@@ -44,6 +44,7 @@ class Offered:
 
     card: Card
     region: Region
+    medical: MedicalStatus
     offers: tuple[Offer, ...]
 
 
@@ -78,10 +79,10 @@ class LookUps:
         cards = file.seen_by(operator.actor())
         if file.holder is None or not cards:
             raise Refusal("not_found")
-        return Found(file.holder, tuple(self._offered(card, id_number, operator.actor()) for card in cards))
+        return Found(file.holder, tuple(self._offered(card, file, id_number, operator.actor()) for card in cards))
 
-    def _offered(self, card: Card, id_number: ResidentId, actor: Actor) -> Offered:
+    def _offered(self, card: Card, file: PersonalFile, id_number: ResidentId, actor: Actor) -> Offered:
         region, now = self._regions.get(card.region_code), self._clock.now()
         minor = id_number.age_on(now.astimezone(CHINA).date()) < region.policy.guardian_age
         about = Circumstances("minor" if minor else "adult", minor, guardian=minor, served=True)
-        return Offered(card, region, offers(card, actor, region, about, now))
+        return Offered(card, region, medical_among(card, file.cards, region, now), offers(card, actor, region, about, now))

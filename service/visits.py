@@ -89,7 +89,7 @@ class Visits:
             activated=card.activation is not None and card.activation.request == request,
         )
         kept = await self._store.add(visit)
-        return Visited(kept, card, card.medical(matched.region, self._clock.now()))
+        return Visited(kept, card, await self._activations.medical_account(card, self._clock.now()))
 
     async def _in_use(self, matched: Matched, given: Given, order: Order) -> Card:
         """The card when it is in use; activated for that, unless it was."""

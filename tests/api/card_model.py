@@ -5,7 +5,7 @@ service it takes the policy packs, because they are facts about regions. Never h
 or anything that asks the service what is right.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from typing import Any, Final
@@ -155,11 +155,20 @@ class CardModel:
     def is_minor(self, now: datetime) -> bool:
         return self.owner.age(now) < self.policy.guardian_age
 
-    def medical_at(self, now: datetime) -> str:
-        """Frozen while the new card lies there and the old generation is over."""
-        cut_off = self.policy.cut_off_of(self.generation - 1)
-        late = cut_off is not None and _day(now) >= cut_off
-        return "frozen" if self.medical == "normal" and self.status == "sealed" and late else self.medical
+    def medical_at(self, now: datetime, cards: Iterable["CardModel"]) -> str:
+        """Frozen from the cut-off on for who has activated no newer card; `cards`: all of them."""
+        if self.medical != "normal" or self.status == "cancelled":
+            return self.medical
+        late = {g for g in (self.generation, self.generation - 1) if (day := self.policy.cut_off_of(g)) and _day(now) >= day}
+        hit = self.generation in late or (self.status == "sealed" and late)
+        thawed = any(
+            one.owner is self.owner
+            and one.region == self.region
+            and one.status not in {"sealed", "cancelled"}
+            and one.over(now) != "retired"
+            for one in cards
+        )
+        return "frozen" if hit and not thawed else self.medical
 
     def pin_locked(self) -> bool:
         return self.pin_state == "locked" or self.wrong_tries >= self.policy.service_pin.max_tries
@@ -385,14 +394,14 @@ def carry_out(approval: ApprovalModel, now: datetime) -> None:
         card.medical = "closed"
 
 
-def facts(card: CardModel, now: datetime) -> Iterator[tuple[str, object]]:
+def facts(card: CardModel, cards: Iterable[CardModel], now: datetime) -> Iterator[tuple[str, object]]:
     """What the holder's screen is to say of a card."""
     card.settle(now)
     most = card.policy.service_pin.max_tries
     yield "status", card.status
     yield "productionStage", card.stage
     yield "generation", card.generation
-    yield "medicalAccount", card.medical_at(now)
+    yield "medicalAccount", card.medical_at(now, cards)
     yield "functions.social.active", card.status == "active"
     yield "functions.social.channel", card.activated_through
     yield "functions.bank.status", card.account

@@ -145,7 +145,7 @@ class Watched(RuleBasedStateMachine):
     def _check(self, card: CardModel) -> None:
         now = self.world.now()
         seen, history, diagnosis = self._look(card.owner.key, card.card_id)
-        for path, told in model.facts(card, now):
+        for path, told in model.facts(card, self.cards, now):
             shown: Any = seen
             for name in path.split("."):
                 shown = shown[name]

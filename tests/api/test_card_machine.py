@@ -67,7 +67,10 @@ class Machine(Watched):
         card, now = self._card(pick, "activate"), self.world.now()
         reply = self._post(card.owner.key, "/v1/activations", self._details(card), again=again)
         result = self._agrees(reply, card, "activate online", lambda: model.activate(card, HOLDER, now))
-        assert result is None or (reply.json["result"], reply.json["medicalAccount"]) == (result, card.medical_at(now))
+        assert result is None or (reply.json["result"], reply.json["medicalAccount"]) == (
+            result,
+            card.medical_at(now, self.cards),
+        )
 
     @staticmethod
     def _details(card: CardModel) -> dict[str, Any]:

@@ -144,6 +144,20 @@ async def _until(api: Api, moment: datetime) -> None:
     await api.advance(math.ceil((moment - now).total_seconds()))
 
 
+async def _medical_balance(client: Api, card: dict[str, Any]) -> str:
+    items = (await client.get(f"/v1/cards/{card['cardId']}/balance")).json["items"]
+    return next(str(item["status"]) for item in items if item["account"] == "medical")
+
+
+async def test_who_never_got_a_new_card_is_frozen_from_the_cut_off_on_and_is_told_to_get_one(api: Api) -> None:
+    await _until(api, CUT_OFF)
+    client = await api.sign_in("old-generation")
+    (card,) = await cards_of(client)
+    assert (card["generation"], card["medicalAccount"]) == (2, "frozen")
+    told = await diagnosis(client, card)
+    assert [*steps(told, "medicalFrozen")] == [*steps(told, "retired")] == ["replace"]
+
+
 async def test_both_generations_work_until_the_cut_off_and_the_new_one_alone_after_it(api: Api) -> None:
     await _until(api, CUT_OFF.replace(hour=15))
     client = await api.sign_in("two-generations")
@@ -155,11 +169,13 @@ async def test_both_generations_work_until_the_cut_off_and_the_new_one_alone_aft
     await _until(api, CUT_OFF)
     client = await api.sign_in("two-generations")
     old, new = await cards_of(client)
-    assert new["medicalAccount"] == "frozen"
+    # The account is the person's, and the new card is not activated yet.
+    assert (old["medicalAccount"], new["medicalAccount"]) == ("frozen", "frozen")
+    assert await _medical_balance(client, old) == await _medical_balance(client, new) == "frozen"
     told = await diagnosis(client, old)
-    assert (told["usable"], codes(told)["retired"]) == (False, "generation")
+    assert (told["usable"], codes(told)["retired"], codes(told)["medicalFrozen"]) == (False, "generation", "medical")
     # The new card is there already, and is what leads on.
-    assert steps(told, "retired") == {}
+    assert (steps(told, "retired"), steps(told, "medicalFrozen")) == ({}, {})
     offered = {action["action"]: (action["allowed"], action["reason"]) for action in old["actions"]}
     assert offered["reportTemporaryLoss"] == offered["changePin"] == (False, "retired")
     assert offered["replace"] == (True, None)
@@ -169,12 +185,12 @@ async def test_both_generations_work_until_the_cut_off_and_the_new_one_alone_aft
     told = await diagnosis(client, new)
     assert codes(told)["medicalFrozen"] == "medical"
     assert [*steps(told, "medicalFrozen")] == ["activate"]
-    assert (await client.get(f"/v1/cards/{new['cardId']}/balance")).json["items"][0]["status"] == "frozen"
 
     done = await client.activate(await api.details("two-generations", card=1))
     assert (done.status, done.json["result"], done.json["medicalAccount"]) == (200, "activated", "normal")
     old, new = await cards_of(client)
-    assert new["medicalAccount"] == "normal"
+    assert (old["medicalAccount"], new["medicalAccount"]) == ("normal", "normal")
+    assert await _medical_balance(client, old) == await _medical_balance(client, new) == "normal"
+    assert "medicalFrozen" not in codes(await diagnosis(client, old))
     told = await diagnosis(client, new)
     assert (told["usable"], "medicalFrozen" in codes(told)) == (True, False)
-    assert (await client.get(f"/v1/cards/{new['cardId']}/balance")).json["items"][0]["status"] == "normal"

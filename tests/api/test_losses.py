@@ -171,8 +171,8 @@ async def test_somebody_elses_card_is_not_found_and_not_lost(api: Api) -> None:
 
 PERSONAS = [
     *("sealed", "active", "temporarily-lost", "formally-lost", "locked", "cancelled", "not-delivered", "test-card"),
-    *("frozen-medical", "cross-region", "not-interconnected", "two-generations", "hk-resident", "retired-region-id"),
-    *("guardian", "minor", "unlinked-minor", "flexible-worker", "level3-region", "other-format"),
+    *("frozen-medical", "cross-region", "not-interconnected", "two-generations", "old-generation", "hk-resident"),
+    *("retired-region-id", "guardian", "minor", "unlinked-minor", "flexible-worker", "level3-region", "other-format"),
 ]
 
 

@@ -14,6 +14,7 @@ from service.cards import (
     PinState,
     Stage,
     Status,
+    medical_among,
 )
 from service.clock import CHINA
 from service.ids import CardId, HolderId
@@ -114,7 +115,7 @@ def test_the_medical_account_of_a_new_card_freezes_at_midnight_of_the_cut_off_in
     midnight = _midnight_in_china(cut_off)
     assert midnight.date() < cut_off
     moments = [midnight - timedelta(milliseconds=1), midnight, midnight + timedelta(days=4000)]
-    assert [card().medical(retiring, moment) for moment in moments] == [
+    assert [card().medical_alone(retiring, moment) for moment in moments] == [
         MedicalStatus.NORMAL,
         MedicalStatus.FROZEN,
         MedicalStatus.FROZEN,
@@ -123,27 +124,49 @@ def test_the_medical_account_of_a_new_card_freezes_at_midnight_of_the_cut_off_in
 
 @pytest.mark.parametrize("stage", Stage)
 def test_it_freezes_also_for_who_has_not_collected_the_card(retiring: Region, stage: Stage) -> None:
-    assert card(stage=stage).medical(retiring, NOW) is MedicalStatus.FROZEN
+    assert card(stage=stage).medical_alone(retiring, NOW) is MedicalStatus.FROZEN
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.SEALED])
 def test_activation_ends_it_by_itself_and_a_later_loss_does_not_bring_it_back(retiring: Region, status: Status) -> None:
-    assert card(stored_status=status).medical(retiring, NOW) is MedicalStatus.NORMAL
+    assert card(stored_status=status).medical_alone(retiring, NOW) is MedicalStatus.NORMAL
 
 
 @pytest.mark.parametrize("stored", [stored for stored in MedicalStatus if stored is not MedicalStatus.NORMAL])
 @pytest.mark.parametrize("status", Status)
 def test_an_account_that_is_not_normal_stays_what_it_is(retiring: Region, stored: MedicalStatus, status: Status) -> None:
-    assert card(stored_status=status, stored_medical=stored).medical(retiring, NOW) is stored
+    assert card(stored_status=status, stored_medical=stored).medical_alone(retiring, NOW) is stored
 
 
 @pytest.mark.parametrize("code", ["990100", "990200", "990500"])
 def test_nothing_freezes_where_nothing_ends_or_before_it_does(code: str) -> None:
-    assert card(region_code=code).medical(REGIONS.get(code), NOW) is MedicalStatus.NORMAL
+    assert card(region_code=code).medical_alone(REGIONS.get(code), NOW) is MedicalStatus.NORMAL
 
 
-def test_a_card_of_the_generation_that_ends_is_not_frozen_by_its_own_end(retiring: Region) -> None:
-    assert card(generation=2).medical(retiring, NOW) is MedicalStatus.NORMAL
+@pytest.mark.parametrize("status", Status)
+def test_a_card_of_the_generation_that_ended_is_frozen_until_it_is_cancelled(retiring: Region, status: Status) -> None:
+    expected = MedicalStatus.NORMAL if status is Status.CANCELLED else MedicalStatus.FROZEN
+    assert card(generation=2, stored_status=status).medical_alone(retiring, NOW) is expected
+
+
+@pytest.mark.parametrize("status", Status)
+def test_an_activated_new_card_thaws_the_account_of_its_holder_on_every_card(retiring: Region, status: Status) -> None:
+    old, new = card(generation=2, stored_status=Status.ACTIVE), card(stored_status=status, region_code="990400")
+    thawed = status not in {Status.SEALED, Status.CANCELLED}
+    expected = MedicalStatus.NORMAL if thawed else MedicalStatus.FROZEN
+    assert medical_among(old, [old, new], retiring, NOW) is expected
+    assert medical_among(card(), [new, card()], retiring, NOW) is expected
+
+
+def test_a_card_elsewhere_or_one_that_is_over_thaws_nothing(retiring: Region) -> None:
+    old = card(generation=2, stored_status=Status.ACTIVE)
+    elsewhere = card(stored_status=Status.ACTIVE, region_code="990100")
+    assert medical_among(old, [elsewhere, old], retiring, NOW) is MedicalStatus.FROZEN
+
+
+def test_what_an_insurer_froze_no_card_thaws(retiring: Region) -> None:
+    old = card(generation=2, stored_status=Status.ACTIVE, stored_medical=MedicalStatus.FROZEN)
+    assert medical_among(old, [card(stored_status=Status.ACTIVE, region_code="990400")], retiring, NOW) is MedicalStatus.FROZEN
 
 
 def test_status_codes_are_those_of_the_standard_and_each_its_own() -> None:

@@ -134,7 +134,7 @@ def test_every_axis_that_is_not_in_order_is_named(card: Card, region: Region, ab
     assert ("notDelivered" in codes) == (card.stage is not Stage.DELIVERED and not card.test_batch)
     for axis, state in (
         ("bank", card.bank.status),
-        ("medical", card.medical(region, now)),
+        ("medical", card.medical_alone(region, now)),
         ("pin", card.pin.state_under(region.policy.service_pin.max_tries)),
     ):
         named = {code for code in codes if code.startswith(axis)}

@@ -41,7 +41,7 @@ OPERATORS: Final = {one.key: one for one in staff(EVERYBODY)}
 HOLDER_KEYS: Final = (
     *("sealed", "sealed2", "sealed3", "sealed4", "sealed5", "active", "temporarily-lost", "formally-lost"),
     *("locked", "cancelled", "not-delivered", "test-card", "frozen-medical", "cross-region", "not-interconnected"),
-    *("two-generations", "hk-resident", "retired-region-id", "guardian", "minor", "unlinked-minor"),
+    *("two-generations", "old-generation", "hk-resident", "retired-region-id", "guardian", "minor", "unlinked-minor"),
     *("flexible-worker", "insurance-ended", "level3-region", "other-format"),
 )
 ELSEWHERE: Final = {"bureau2": "990200", "employer2": "990400"}
@@ -153,6 +153,7 @@ def test_no_number_belongs_to_two_people() -> None:
         ("cross-region", "990200", ["990100"]),
         ("not-interconnected", "990100", ["990300"]),
         ("two-generations", "990500", ["990500", "990500"]),
+        ("old-generation", "990500", ["990500"]),
         ("level3-region", "990700", ["990700"]),
         ("other-format", "990600", ["990600"]),
     ],
@@ -232,12 +233,12 @@ def test_only_one_medical_account_is_frozen_and_activation_unfreezes_it() -> Non
         (key, record)
         for key in PEOPLE
         for record in records_of(key)
-        if record.card.medical(REGIONS.get(record.card.region_code), NOW) is MedicalStatus.FROZEN
+        if record.card.medical_alone(REGIONS.get(record.card.region_code), NOW) is MedicalStatus.FROZEN
     ]
     ((key, record),) = frozen
     assert key == "frozen-medical"
     activated = replace(record.card, stored_status=Status.ACTIVE)
-    assert activated.medical(REGIONS.get("990400"), NOW) is MedicalStatus.NORMAL
+    assert activated.medical_alone(REGIONS.get("990400"), NOW) is MedicalStatus.NORMAL
 
 
 def test_the_old_generation_is_in_use_while_the_new_card_waits() -> None:
