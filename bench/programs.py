@@ -142,8 +142,8 @@ def _name(command: Sequence[str]) -> str:
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without settings of a Yika that somebody may have here, and with what a program is told."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("YIKA_")} | dict(own)
+    """Ours, without settings of Yika or Python that somebody may have here, and with what a program is told."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("YIKA_", "PYTHON"))} | dict(own)
 
 
 def _tied(command: Sequence[str]) -> list[str]:

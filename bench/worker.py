@@ -1,7 +1,8 @@
 """A worker's start: from the command to the first answer, with no database to be reached.
 
 True here: the clock runs from before the process exists; nothing is imported, compiled or connected for it in advance but
-Python's own bytecode files, which every start after the first has. Never here: a worker that waits for its database.
+Python's own bytecode files, which every start after the first has; whether they may be written is not inherited. Never here:
+a worker that waits for its database.
 """
 
 from collections.abc import Callable

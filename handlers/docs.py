@@ -1,12 +1,15 @@
 """The API's own documents: `/openapi.json` for machines, `/docs` for people.
 
-True here: both are bytes that were made once at start, so a request costs no more than sending them, and none at all for who
-has them already. The page is allowed its own style sheet and nothing else. See docs/decisions/0009.
+True here: both are made once, when somebody first asks, beside the loop: a start does not wait for papers that most processes
+never show. From then on they are bytes, and a request costs no more than sending them. The page is allowed its own style
+sheet and nothing else. See docs/decisions/0009.
 """
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -37,18 +40,36 @@ class Documents:
             Route("GET", "/openapi.json", self.show_openapi, Access.PUBLIC, dict[str, Any], "Documents", cached=True),
             Route("GET", "/docs", self.show_docs, Access.PUBLIC, None, "Documents", cached=True),
         )
-        self.document: Final[Json] = openapi((*described, *self.routes[: 1 + page]), server=server)
-        self._openapi = _Paper(orjson.dumps(self.document), JSON, {})
+        self._described = (*described, *self.routes[: 1 + page])
+        self._server = server
+        self._papers: _Papers | None = None
+        self._one_at_a_time = asyncio.Lock()
         self.page_headers: Final = {"Content-Security-Policy": _POLICY}
-        self._page = _Paper(docs_page(self.document).encode(), HTML, self.page_headers)
+
+    @property
+    def document(self) -> Json:
+        """The OpenAPI document as data, made anew."""
+        return openapi(self._described, server=self._server)
 
     async def show_openapi(self, call: Call[None]) -> Reply:
         """This document: OpenAPI 3.1, made from the routes and schemas that serve."""
-        return self._openapi.reply(call)
+        return (await self._made()).openapi.reply(call)
 
     async def show_docs(self, call: Call[None]) -> Reply:
         """The same for people, on one page that needs no network."""
-        return self._page.reply(call)
+        return (await self._made()).page.reply(call)
+
+    async def _made(self) -> "_Papers":
+        """Both, made by the first who asks; whoever asks meanwhile waits for those."""
+        async with self._one_at_a_time:
+            if self._papers is None:
+                self._papers = await asyncio.to_thread(self._make)
+        return self._papers
+
+    def _make(self) -> "_Papers":
+        document = self.document
+        page = _Paper(docs_page(document).encode(), HTML, self.page_headers)
+        return _Papers(_Paper(orjson.dumps(document), JSON, {}), page)
 
 
 class _Paper:
@@ -64,3 +85,11 @@ class _Paper:
         if is_known(self._etag, call.request.headers.get("If-None-Match", "")):
             return Reply(b"", status=304, headers=self._headers, media_type=self._media_type)
         return Reply(self._content, headers=self._headers, media_type=self._media_type)
+
+
+@dataclass(frozen=True, slots=True)
+class _Papers:
+    """The document and its page."""
+
+    openapi: _Paper
+    page: _Paper
