@@ -134,12 +134,10 @@ def medical_status(stored: MedicalStatus, card_status: Status, generation: int, 
     Derived from policy and card, so that no nightly job can be missed. The account is the person's: `medical_account` looks at
     their other cards too.
     """
-    if stored is not MedicalStatus.NORMAL or card_status is Status.CANCELLED:
+    if stored is not MedicalStatus.NORMAL or card_status is Status.CANCELLED or not region.cut_offs:
         return stored
-    today = now.astimezone(CHINA).date()
-    retired = region.policy.is_retired(generation, today)
-    superseding = card_status is Status.SEALED and region.policy.is_retired(generation - 1, today)
-    return MedicalStatus.FROZEN if retired or superseding else MedicalStatus.NORMAL
+    superseding = card_status is Status.SEALED and region.is_retired(generation - 1, now)
+    return MedicalStatus.FROZEN if superseding or region.is_retired(generation, now) else MedicalStatus.NORMAL
 
 
 @dataclass(frozen=True, slots=True)

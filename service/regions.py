@@ -6,8 +6,8 @@ number, a card's issuer or an insurance relation: those are three different thin
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, time
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final, Self
@@ -99,13 +99,23 @@ class ActivationGuide:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region by its GB/T 2260 code, with its banks and its policy."""
+    """A region by its GB/T 2260 code, with its banks and its policy.
+
+    `cut_offs`: by generation, the moment from which its cards no longer count, where one was announced; every look at a card
+    asks for it, so it is worked out once.
+    """
 
     code: str
     names: Bilingual
     interconnected: bool
     banks: tuple[Bank, ...]
     policy: RegionPolicy
+    cut_offs: Mapping[int, datetime] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        announced = {known.number: known.cut_off_on for known in self.policy.generations if known.cut_off_on is not None}
+        midnights = {number: datetime.combine(day, time(), CHINA).astimezone(UTC) for number, day in announced.items()}
+        object.__setattr__(self, "cut_offs", MappingProxyType(midnights))
 
     def name(self, locale: Locale) -> str:
         """The region's name in a language."""
@@ -124,7 +134,8 @@ class Region:
 
     def is_retired(self, generation: int, now: datetime) -> bool:
         """Whether cards of a generation no longer work at a moment: the calendar at +08:00 has reached their cut-off."""
-        return self.policy.is_retired(generation, now.astimezone(CHINA).date())
+        cut_off = self.cut_offs.get(generation)
+        return cut_off is not None and now >= cut_off
 
     def serves_cards_of(self, other: "Region") -> bool:
         """Whether cards of the other are served here: it is the same region, or both are interconnected."""
