@@ -21,7 +21,7 @@ from service.ids import DependantId, HolderId, derived_id, is_id, new_id
 from service.limits import HOUSEHOLD_DETAILS, Limits
 from service.numbers import ResidentId, parse_resident_id
 from service.regions import Regions
-from service.transitions import Offer
+from service.transitions import GUARDIANS_MAY, Action, Offer
 
 # What the dependant is to the guardian: an own, adopted or step child, or another minor whose guardian one is by law, such as
 # a grandchild or a younger sibling (Civil Code, art. 27). Both give the same authority.
@@ -51,14 +51,7 @@ class Act(StrEnum):
 # What a guardian may do online. What is not among it takes guardian and household register to a counter.
 AUTHORITY: Final[Mapping[str, bool]] = {
     Act.SEE_CARDS: True,
-    Act.ACTIVATE: True,
-    Act.REPORT_TEMPORARY_LOSS: True,
-    Act.REPORT_FORMAL_LOSS: True,
-    Act.CANCEL_LOSS: True,
-    # A new card is handed to somebody, and they are looked at.
-    Act.REPLACE: False,
-    # The PIN pays at pharmacies and hospitals from the dependant's own account.
-    Act.CHANGE_PIN: False,
+    **{act: act.value in GUARDIANS_MAY for act in Act if act.value in {action.value for action in Action}},
 }
 # A look is of interest to whom it was about; a change also to who made it.
 _LOOKS: Final = frozenset({Act.SEE_CARDS})

@@ -100,6 +100,10 @@ PERMITTED: Final[Mapping[Role, frozenset[Action]]] = MappingProxyType({
     "production": frozenset(),
 })
 
+# What a guardian may do online for a dependant. A new card is handed to somebody who is looked at, and the PIN pays at pharmacies
+# and hospitals from the dependant's own account: for those they go to a counter.
+GUARDIANS_MAY: Final = _LOSS | {_A.ACTIVATE}
+
 # By which line of a region's `policy.channels` an action is narrowed; those without one are narrowed by role alone, and
 # activation by the region's activation channels.
 POLICY_KEYS: Final[Mapping[Action, str]] = MappingProxyType({action: str(action) for action in (
@@ -233,6 +237,8 @@ def allowed(card: Card, actor: Actor, region: Region, now: datetime, about: Circ
     could = {action for action in _seen_by(actor) if judge(action, card, actor, region, now) is None} - {Action.ACTIVATE}
     if about is not None and judge_activation(card, actor, region, about, now) is None:
         could.add(Action.ACTIVATE)
+    if about is not None and about.guardian and actor.role == "holder":
+        could &= GUARDIANS_MAY
     return [action for action in TRANSITIONS if action in could]
 
 

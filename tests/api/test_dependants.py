@@ -148,6 +148,18 @@ async def test_fifty_links_at_once_make_one(api: Api, *, same_key: bool) -> None
     assert dependant_id in await listed(guardian)
 
 
+async def test_a_refusal_names_to_a_guardian_what_guardians_may_do_and_no_more(api: Api) -> None:
+    guardian = await api.sign_in("guardian")
+    minor = (await api.persona("guardian"))["dependants"][0]["dependantId"]
+    (card,) = (await api.persona("minor"))["cards"]
+    body = {"onBehalfOf": minor, "kind": "temporary"}
+    refused = await loss(guardian, card["cardId"], body)
+    assert (refused.status, refused.json["from"], refused.json["allowed"]) == (409, "sealed", ["activate"])
+    assert (await guardian.activate(await api.details("minor") | {"onBehalfOf": minor})).status == 200
+    refused = await loss(guardian, card["cardId"], {"onBehalfOf": minor}, "loss/cancel")
+    assert refused.json["allowed"] == ["reportTemporaryLoss", "reportFormalLoss"]
+
+
 async def test_fifty_ends_at_once_are_one_end(api: Api) -> None:
     guardian = await api.sign_in("guardian")
     made = await linked(guardian)
