@@ -9,7 +9,7 @@ PY := .venv/bin/python
 export PYTHON
 
 # No file is made here: each target is a thing to do.
-.PHONY: help run test soak bench growth check lint format types contracts spec matrix lock clean distclean sandbox dev
+.PHONY: help run test soak bench growth ledger check lint format types contracts spec matrix lock clean distclean sandbox dev
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -35,6 +35,9 @@ bench: dev ## Yika against its peers, and its bars; some twenty minutes
 growth: dev ## What a million cards cost beside ten thousand; some twenty minutes
 	@sh deploy/local/bench.sh $(PY)
 	@exec $(PY) -m bench.growth $(ARGS)
+
+ledger: dev ## What a million links of the ledger cost to make and to look at; some ten minutes
+	@exec $(PY) -m bench.ledger $(ARGS)
 
 check: ## All that CI checks
 	@exec bash .ci/run

@@ -6,7 +6,7 @@ floor is not a peer, it is what the rest is measured against. Reads PORT, MONGOD
 
 import os
 import sys
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -20,6 +20,9 @@ from service.masking import display_fen
 PATH: Final = "/v1/cards/{card_id}/balance"
 Cards = AsyncIOMotorCollection[dict[str, Any]]
 CARDS: Final = web.AppKey("cards", Cards)
+
+# From when on the region of most people calls a figure old.
+OLD_AFTER: Final = timedelta(hours=48)
 
 # As long as a real answer.
 _CONSTANT: Final = orjson.dumps(
@@ -35,6 +38,7 @@ _CONSTANT: Final = orjson.dumps(
                 "status": "normal",
                 "asOf": "2026-11-22T16:00:00.000+08:00",
                 "source": source,
+                "stale": False,
             }
             for account, source in (
                 ("medical", "medicalInsuranceBureau"),
@@ -61,6 +65,7 @@ async def _find(request: web.Request) -> web.Response:
 
 def _view(card: dict[str, Any]) -> dict[str, Any]:
     oldest: datetime = min(item["asOf"] for item in card["accounts"])
+    old_before = datetime.now(UTC) - OLD_AFTER
     return {
         "cardId": card["_id"],
         "asOf": show(oldest),
@@ -73,6 +78,7 @@ def _view(card: dict[str, Any]) -> dict[str, Any]:
                 "status": card["medical"] if item["account"] == "medical" else item["status"],
                 "asOf": show(item["asOf"]),
                 "source": item["source"],
+                "stale": item["asOf"] < old_before,
             }
             for item in card["accounts"]
         ],

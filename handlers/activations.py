@@ -1,7 +1,7 @@
-"""Activation and receipts over HTTP."""
+"""Activation over HTTP."""
 
 from handlers.endpoints import Call
-from schemas.activations import ActivationRequest, ActivationView, ReceiptCheck, ReceiptView, activation_view
+from schemas.activations import ActivationRequest, ActivationView, activation_view
 from service.changes import Order
 from service.errors import invalid
 from service.numbers import NATIONAL_CARD_NUMBER, InvalidNumber, parse_card_number
@@ -14,6 +14,7 @@ async def activate(call: Call[ActivationRequest]) -> ActivationView:
     order = Order(call.actor, call.mark, call.locale)
     done = await call.services.activations.activate(call.session, details, order)
     call.services.relay.wake()
+    call.request.outcome = done.result
     return activation_view(done, call.locale)
 
 
@@ -21,12 +22,6 @@ async def show_activation(call: Call[None]) -> ActivationView:
     """One of my activations."""
     done = await call.services.activations.activation(call.holder_id, call.path("activation_id"))
     return activation_view(done, call.locale)
-
-
-async def verify_receipt(call: Call[ReceiptCheck]) -> ReceiptView:
-    """Whether a receipt is ours and unchanged. Anybody can do the same offline with the published keys."""
-    claims = call.services.activations.verify_receipt(call.body.receipt)
-    return ReceiptView(valid=claims is not None, claims=claims)
 
 
 def _check_card_number(call: Call[ActivationRequest], number: str, region_code: str) -> None:

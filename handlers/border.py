@@ -48,7 +48,7 @@ def border(routing: Routing[Answering], metrics: Metrics, origins: frozenset[str
         request.request_id = given if given and is_request_id(given) else random_hex(128)
         metrics.in_flight += 1
         try:
-            response = await _answer(request, routing, origins)
+            response = await _answer(request, routing, origins, metrics)
         finally:
             metrics.in_flight -= 1
         if "Accept" in request.headers and wants_envelope(request.headers.getall("Accept")):
@@ -92,7 +92,7 @@ def wants_envelope(accept: Iterable[str]) -> bool:
     return False
 
 
-async def _answer(request: Request, routing: Routing[Answering], origins: frozenset[str]) -> Response:
+async def _answer(request: Request, routing: Routing[Answering], origins: frozenset[str], metrics: Metrics) -> Response:
     try:
         if request.method == "OPTIONS" and request.headers.get("Origin") in origins:
             return Response(Answer(200, JSON, b"{}"))
@@ -101,14 +101,15 @@ async def _answer(request: Request, routing: Routing[Answering], origins: frozen
             await _continue(request)
         return await target(request)
     except Refusal as refusal:
-        return _refuse(request, refusal)
+        return _refuse(request, refusal, metrics)
     except MethodNotAllowedError as error:
-        response = _refuse(request, Refusal("method_not_allowed"))
+        response = _refuse(request, Refusal("method_not_allowed"), metrics)
         response.headers["Allow"] = ", ".join(error.allowed)
         return response
     except TimeoutError:
         # A read that took too long did nothing; of anything else nobody knows what it did.
-        return _refuse(request, Refusal("unavailable" if request.method == "GET" else "outcome_unknown", retry_after=2))
+        lost = Refusal("unavailable" if request.method == "GET" else "outcome_unknown", retry_after=2)
+        return _refuse(request, lost, metrics)
     except Exception as error:  # noqa: BLE001  the last place where it can become an answer
         _log.error(
             "unexpected",
@@ -117,7 +118,7 @@ async def _answer(request: Request, routing: Routing[Answering], origins: frozen
             route=request.route,
             request_id=request.request_id,
         )
-        return _refuse(request, Refusal("internal"))
+        return _refuse(request, Refusal("internal"), metrics)
 
 
 async def _continue(request: Request) -> None:
@@ -126,7 +127,8 @@ async def _continue(request: Request) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def _refuse(request: Request, refusal: Refusal) -> Response:
+def _refuse(request: Request, refusal: Refusal, metrics: Metrics) -> Response:
+    metrics.refuse(refusal)
     locale = negotiate(request.headers.get("Accept-Language"))
     answer = problem(refusal, locale, request.request_id)
     request.code = refusal.code

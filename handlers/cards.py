@@ -128,8 +128,13 @@ async def show_balance(call: Call[None]) -> Reply:
     """The balances of one of my cards."""
     balance = await call.services.balances.of_card(call.holder_id, call.path("card_id"))
     region = call.services.regions.get(balance.region_code)
+    old_before = call.now - region.policy.figures_old_after
+    if call.services.figures.wanted(call.holder_id, balance, old_before):
+        # Nobody is asked about somebody before it is known who wants to know.
+        await holder_session(call.request, call.services)
+        balance = await call.services.figures.brought(call.holder_id, balance)
     medical = await call.services.cards.medical_account(call.holder_id, balance, region, call.now)
-    return Reply(balance_json(balance, medical, call.now))
+    return Reply(balance_json(balance, medical, call.now, old_before))
 
 
 async def show_history(call: Call[None]) -> HistoryPage:

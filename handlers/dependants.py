@@ -9,7 +9,9 @@ from schemas.wire import Empty
 async def link_dependant(call: Call[DependantLink]) -> DependantView:
     """Link a minor of my household register, to act for them. Linking again says the same and changes nothing."""
     dependants = call.services.dependants
-    linked = await dependants.link(call.holder_id, call.body.household(), request=call.mark, now=call.now)
+    household = call.body.household()
+    linked = await dependants.link(call.holder_id, household, request=call.mark, now=call.now, locale=call.locale)
+    call.services.relay.wake()
     return dependant_view(linked)
 
 
@@ -23,5 +25,7 @@ async def list_dependants(call: Call[None]) -> DependantPage:
 
 async def end_dependant_link(call: Call[None]) -> Empty:
     """End a link of mine. Ending it again says the same and changes nothing."""
-    await call.services.dependants.end(call.holder_id, call.path("dependant_id"), request=call.mark, now=call.now)
+    ended, dependants = call.path("dependant_id"), call.services.dependants
+    await dependants.end(call.holder_id, ended, request=call.mark, now=call.now, locale=call.locale)
+    call.services.relay.wake()
     return Empty()

@@ -14,6 +14,8 @@ from pydantic import BaseModel, TypeAdapter
 from handlers import payload
 from handlers.access import Access, Caller, address, bearer, holder_session, live_session, signed_in, staff_caller
 from handlers.answers import JSON, Response
+from handlers.metrics import Family
+from handlers.outcomes import counted
 from handlers.problems import problem
 from handlers.services import Services
 from handlers.wire import Answering, Request
@@ -110,7 +112,11 @@ class Route:
     where something was only asked for. `paced`: counts as a look-up of the caller. `beside`: only reads, and only what is
     `holder_id`'s, so it may read side by side with the session; it is answered only when the session is good. `keyed`: needs
     an Idempotency-Key. `level`, `fresh`: how surely it must be known who asks; judged before the key, so that an earlier
-    answer is not given again to somebody less sure.
+    answer is not given again to somebody less sure. `reveals`: its answer shows personal data in plain, so the one that is
+    kept for a retry goes with the person. `leaves`: what is written into the caller's own log: before it is done
+    for a keyed request, else once a session and thing of the path, before it is shown. `media_type`: of an answer that no
+    View describes. `counts`: counted by outcome, and by what it is told apart until the handler or the operator's role says
+    so (handlers/outcomes.py).
     """
 
     method: Literal["GET", "POST"]
@@ -131,6 +137,10 @@ class Route:
     refuses: tuple[Code, ...] = ()
     roles: tuple[StaffRole, ...] = ()
     accepted: Any = None
+    reveals: bool = False
+    media_type: str = "text/html"
+    counts: tuple[Family, str] | None = None
+    leaves: str = ""
 
 
 def may_be_empty(body: object) -> bool:
@@ -144,6 +154,8 @@ def _check(route: Route) -> None:
         route.method != "GET" or route.access is not Access.HOLDER or route.keyed or route.fresh or route.level > 1
     ):
         raise ValueError(f"{route.path} may not be read beside its session")
+    if route.leaves and route.access not in {Access.HOLDER, Access.SIGNED_IN}:
+        raise ValueError(f"{route.path}: what operators do is written where it is done")
     if (route.access is Access.STAFF) is not bool(route.roles):
         raise ValueError(f"{route.path}: a staff route names the roles that may, and no other route does")
     if route.access is Access.STAFF and route.level > STAFF_ASSURANCE.level:
@@ -173,7 +185,10 @@ def endpoint(route: Route, services: Services) -> Answering:
             holder_id = caller.session.holder_id if caller and caller.operator is None else _NOBODY
             call = Call(services, request, body, query, services.clock.now(), holder_id, caller)
             if caller is None or not route.keyed:
-                return _respond(await route.handler(call), route.status)
+                result = await route.handler(call)
+                if route.leaves and holder_id and caller and _is_new(request, services, route, caller.session, query):
+                    await _leave(request, services, route, caller.session)
+                return _respond(result, route.status)
             asked = b"\0".join((route.method.encode(), request.path.encode(), payload.canonical(raw)))
             return await _once(call, route, key, asked)
 
@@ -183,6 +198,7 @@ def endpoint(route: Route, services: Services) -> Answering:
         looked_up = services.sessions.look_up(claims)
         answer: View | Reply | None = None
         refusal: Refusal | None = None
+        query: Any = None
         try:
             query = payload.parse_query(request, query_shape, query_names) if query_shape else None
             answer = await route.handler(Call(services, request, None, query, now, HolderId(claims.subject), None))
@@ -194,9 +210,11 @@ def endpoint(route: Route, services: Services) -> Answering:
             services.queries.hit(session.holder_id, now)
         if answer is None:
             raise refusal or AssertionError("a handler answers or refuses")
+        if route.leaves and _is_new(request, services, route, session, query):
+            await _leave(request, services, route, session)
         return _respond(answer, route.status)
 
-    return serve
+    return serve if route.counts is None else counted(serve, services.metrics, *route.counts)
 
 
 async def _admit(request: Request, services: Services, route: Route) -> Caller | None:
@@ -205,6 +223,8 @@ async def _admit(request: Request, services: Services, route: Route) -> Caller |
         caller = Caller(await holder_session(request, services), None)
     elif route.access is Access.STAFF:
         caller = await staff_caller(request, services, route.roles)
+        if route.counts is not None and caller.operator is not None:
+            request.kind = caller.operator.actor().channel or caller.operator.role
     elif route.access is Access.SIGNED_IN:
         caller = await signed_in(request, services)
     else:
@@ -214,6 +234,22 @@ async def _admit(request: Request, services: Services, route: Route) -> Caller |
     if route.paced:
         services.queries.hit(caller.session.subject, now)
     return caller
+
+
+def _is_new(request: Request, services: Services, route: Route, session: Session, query: object) -> bool:
+    """Whether somebody's look at what is theirs is to be written down: it is seldom, so no more than a glance is spent on it.
+
+    A look for a dependant was written where it was judged.
+    """
+    thing = next(iter(request.parts.values()), "")
+    known = services.looks.is_known(session.session_id, route.leaves, thing)
+    return not known and getattr(query, "on_behalf_of", None) is None
+
+
+async def _leave(request: Request, services: Services, route: Route, session: Session) -> None:
+    """Write the look down; it is safe before its answer goes out."""
+    thing, now = next(iter(request.parts.values()), ""), services.clock.now()
+    await services.looks.looked(session.holder_id, session.session_id, route.leaves, thing, now)
 
 
 async def _once(call: Call[Any], route: Route, key: str, asked: bytes) -> Response:
@@ -226,11 +262,14 @@ async def _once(call: Call[Any], route: Route, key: str, asked: bytes) -> Respon
         return Response(claim, {REPLAYED: "true"})
     call = replace(call, mark=keys.request_mark(claim))
     try:
+        if route.leaves and call.holder_id:
+            await call.services.looks.acts(call.holder_id, call.mark, route.leaves, call.now)
         response = _respond(await route.handler(call), route.status)
     except Refusal as refusal:
         await _settle(call, claim, refusal)
         raise
-    await keys.complete(claim, Answer(response.status, JSON, response.body))
+    whose = call.session.subject if route.reveals else None
+    await keys.complete(claim, Answer(response.status, JSON, response.body), whose)
     return response
 
 

@@ -17,4 +17,4 @@ async def ready(call: Call[None]) -> HealthView:
 
 async def show_metrics(call: Call[None]) -> Reply:
     """What Prometheus collects."""
-    return Reply(call.services.metrics.text(), media_type="text/plain; version=0.0.4")
+    return Reply(await call.services.metrics.text(), media_type="text/plain; version=0.0.4")

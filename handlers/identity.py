@@ -19,5 +19,10 @@ async def resend_code(call: Call[EmptyBody]) -> VerificationView:
 
 async def confirm_verification(call: Call[VerificationProof]) -> TokensView:
     """Prove it, and get a session."""
-    grant = await call.services.identity.confirm(call.path("verification_id"), code=call.body.code, password=call.body.password)
+    code, password = call.body.code, call.body.password
+    call.request.kind = "sms" if code is not None else "face" if password is None else "password"
+    grant = await call.services.identity.confirm(
+        call.path("verification_id"), code=code, password=password, user_agent=call.request.headers.get("User-Agent", "")
+    )
+    call.request.outcome = "signedIn"
     return tokens_view(grant)

@@ -171,8 +171,12 @@ class _Operation:
         row = self._row
         headers = self._headers(*["ETag"] * row.cached, *[REPLAYED] * row.keyed)
         if row.answer is None:
-            content: Json = {HTML: {"schema": {"type": "string"}}}
-            answers: Json = {"200": {"description": "The page.", "headers": headers, "content": content}}
+            content: Json = {row.media_type: {"schema": {"type": "string"}}}
+            if row.method == "POST":
+                # A refusal is put into an envelope where one is asked for; what is no JSON never is.
+                content[ENVELOPE] = {"schema": {"$ref": "#/components/schemas/ProblemEnvelope"}}
+            what = "The page." if row.media_type == HTML else "The picture."
+            answers: Json = {"200": {"description": what, "headers": headers, "content": content}}
         else:
             schema = self._shapes[self._name, "answer"]
             content = json_content(schema, examples_of(schema, self._schemas))

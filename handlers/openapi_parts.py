@@ -11,13 +11,12 @@ from handlers.answers import JSON
 from handlers.border import ENVELOPE
 from handlers.endpoints import REPLAYED
 from handlers.problems import MEDIA_TYPE
+from service import VERSION
 from service.errors import Code
 from service.locale import DEFAULT_LOCALE
 
 Json = dict[str, Any]
 
-# The same as in pyproject.toml; a test holds the two together.
-VERSION: Final = "0.1.0"
 SECURITY: Final = "session"
 HTML: Final = "text/html"
 
@@ -56,7 +55,8 @@ TAGS: Final[Mapping[str, str]] = {
     "Cards": "Cards, balances, history and activation.",
     "Dependants": "The minors for whom a guardian may act.",
     "Regions": "The regions that are served; public.",
-    "Insurance": "Social insurance: who is registered for what, by their employer or by themselves.",
+    "Insurance": "Social insurance and the housing fund: who is registered for what, what was paid in, and what is there.",
+    "E-cards": "A card on the phone: applying, its state, and codes to show, each good for a minute and redeemed once.",
     "Applications": "Applying for a card, first or in the place of another, and how far it is.",
     "Staff": "Operators: the people behind the counters, each of an institution and its regions, and what their role may do.",
     "Health": "For whoever runs the service.",

@@ -15,6 +15,7 @@ from handlers.endpoints import Route
 from handlers.openapi_parts import Json
 from service.applications import ApplicationStage
 from service.cards import Status
+from service.consents import Purpose
 from service.errors import KINDS, Code
 from service.locale import DEFAULT_LOCALE, catalogue
 from service.regions import Channel
@@ -30,7 +31,11 @@ MEMBERS: Final[Mapping[Code, tuple[str, ...]]] = {
     "batch_closed": ("reason",),
     "card_not_activatable": ("reason",),
     "channel_not_allowed": ("channels",),
+    "consent_required": ("purpose",),
     "dependant_not_linkable": ("reason",),
+    "ecard_not_allowed": ("reason",),
+    "ecard_password_incorrect": ("triesLeft",),
+    "ecard_unusable": ("reason",),
     "idempotency_in_flight": ("retryAfter",),
     "invalid_request": ("errors",),
     "outcome_unknown": ("retryAfter",),
@@ -159,6 +164,7 @@ def _fixed() -> Json:
                 "reason": {"type": "string", "pattern": "^[a-z][A-Za-z]*$", "description": "Why exactly."},
                 "requiredAssurance": {"enum": [2, 3], "description": "The level to verify at: 2 sms, 3 face."},
                 "triesLeft": {"type": "integer", "minimum": 0, "description": "Tries before it locks."},
+                "purpose": {"enum": list(Purpose), "description": "What the caller has to agree to first."},
                 "verifyPage": {"type": "string", "description": "The page on which residents verify who they are."},
                 "retryAfter": {"type": "integer", "minimum": 1, "description": "Whole seconds; as Retry-After."},
                 "channels": {

@@ -14,21 +14,33 @@ from service.cards import Cards
 from service.changes import Changes
 from service.clock import Clock
 from service.config import Config
+from service.consents import Consents
+from service.contacts import ContactBook
+from service.contributions import Contributions
 from service.counters import Counters
 from service.dependants import Dependants
+from service.ecard_codes import EcardCodes
+from service.ecards import Ecards
+from service.erasures import Erasures
+from service.exports import Exports
+from service.figures import Figures
 from service.holders import Holders
 from service.hotline import Hotline
+from service.housing_funds import HousingFunds
 from service.idempotency import Idempotency
 from service.identity import Identity
 from service.insurance import Insurances
 from service.keyring import Keys
+from service.ledger import Ledger
 from service.limits import Pace
+from service.looks import Looks
 from service.lookups import LookUps
 from service.operators import Operators
 from service.pages import Pages
 from service.pins import Pins
 from service.production import Production
 from service.production_batches import ProductionBatches
+from service.receipts import Receipts
 from service.regions import Regions
 from service.registrations import Registrations
 from service.relay import Relay
@@ -57,9 +69,17 @@ class Services:
     identity: Identity
     holders: Holders
     dependants: Dependants
+    contacts: ContactBook
+    consents: Consents
+    exports: Exports
+    erasures: Erasures
     cards: Cards
     balances: Balances
+    figures: Figures
     activations: Activations
+    receipts: Receipts
+    ecards: Ecards
+    ecard_codes: EcardCodes
     applications: Applications
     bulk_applications: BulkApplications
     production: Production
@@ -73,8 +93,12 @@ class Services:
     counters: Counters
     visits: Visits
     insurances: Insurances
+    contributions: Contributions
+    housing_funds: HousingFunds
     registrations: Registrations
     idempotency: Idempotency
+    looks: Looks
+    ledger: Ledger
     queries: Pace
     relay: Relay
     metrics: Metrics

@@ -9,4 +9,6 @@ async def record_visit(call: Call[VisitReport]) -> VisitView:
     body = call.body
     visited = await call.services.visits.record(call.operator, body.given(), body.kind, call.mark, call.locale)
     call.services.relay.wake()
-    return visit_view(visited, call.locale)
+    view = visit_view(visited, call.locale)
+    call.request.outcome = view.result
+    return view

@@ -25,10 +25,14 @@ _log = structlog.get_logger("wire")
 class Request(web.BaseRequest):
     """A request.
 
-    `route`: the path as the API names it; `parts`: what stands in the places of its names; `code`: the answer's.
+    `route`: the path as the API names it; `parts`: what stands in the places of its names; `code`: the answer's. Only on routes
+    that are counted by their outcome (handlers/outcomes.py): `kind`, by what it is told apart, and `outcome`.
     """
 
-    __slots__ = ("code", "parts", "request_id", "route")
+    __slots__ = ("code", "kind", "outcome", "parts", "request_id", "route")
+
+    kind: str
+    outcome: str
 
     def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401  aiohttp's own
         super().__init__(*given, **named)

@@ -1,8 +1,6 @@
-"""Activation and receipts on the wire."""
+"""Activation on the wire."""
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from schemas.numbers import CardNumberText, IdentificationCode, IdNumber
 from schemas.wire import Body, Instant, OnBehalfOf, View
@@ -35,19 +33,6 @@ class ActivationView(View):
     channel: Channel
     medical_account: MedicalStatus
     receipt: str
-
-
-class ReceiptCheck(Body):
-    """A receipt as it was given out."""
-
-    receipt: Annotated[str, Field(min_length=1, max_length=4096)]
-
-
-class ReceiptView(View):
-    """Whether a receipt is ours and unchanged, and then what it says."""
-
-    valid: bool
-    claims: dict[str, str | int] | None
 
 
 def activation_view(done: Activated, locale: Locale) -> ActivationView:

@@ -120,7 +120,7 @@ class CardPage(View):
 
 
 class FigureView(View):
-    """One account: whole fen, and the same as people read it."""
+    """One account: whole fen, and the same as people read it. `stale`: it is older than the region calls fresh."""
 
     account: Account
     balance_fen: int
@@ -129,6 +129,7 @@ class FigureView(View):
     status: str
     as_of: Instant
     source: str
+    stale: bool
 
 
 class BalanceView(View):
@@ -194,7 +195,7 @@ def card_view(  # noqa: PLR0913  a card, what is known beside it, and for whom i
     )
 
 
-def balance_view(balance: Balance, medical: MedicalStatus, now: datetime) -> BalanceView:
+def balance_view(balance: Balance, medical: MedicalStatus, now: datetime, old_before: datetime) -> BalanceView:
     return BalanceView(
         card_id=balance.card_id,
         as_of=min((figure.as_of for figure in balance.figures), default=now),
@@ -207,18 +208,21 @@ def balance_view(balance: Balance, medical: MedicalStatus, now: datetime) -> Bal
                 status=medical if figure.account == "medical" else figure.status,
                 as_of=figure.as_of,
                 source=figure.source,
+                stale=figure.as_of < old_before,
             )
             for figure in balance.figures
         ],
     )
 
 
-def balance_json(balance: Balance, medical: MedicalStatus, now: datetime) -> bytes:
+def balance_json(balance: Balance, medical: MedicalStatus, now: datetime, old_before: datetime) -> bytes:
     """`balance_view` as it goes out. Half of all requests ask for this one, so it is written straight to bytes."""
+    oldest = min((figure.as_of for figure in balance.figures), default=now)
+    some_old = oldest < old_before
     return orjson.dumps(
         {
             "cardId": balance.card_id,
-            "asOf": show(min((figure.as_of for figure in balance.figures), default=now)),
+            "asOf": show(oldest),
             "items": [
                 {
                     "account": figure.account,
@@ -228,6 +232,7 @@ def balance_json(balance: Balance, medical: MedicalStatus, now: datetime) -> byt
                     "status": medical if figure.account is Account.MEDICAL else figure.status,
                     "asOf": show(figure.as_of),
                     "source": figure.source,
+                    "stale": some_old and figure.as_of < old_before,
                 }
                 for figure in balance.figures
             ],

@@ -70,7 +70,8 @@ def _recipient(text: str) -> str:
     try:
         return parse_mobile(text)
     except InvalidNumber:
-        return text.strip()
+        # An address is the same however its letters are written; we keep them small.
+        return text.strip().lower()
 
 
 def _code(value: str) -> str:

@@ -23,13 +23,17 @@ class StaffSignIn(Body):
 
 
 class WorkplaceView(View):
-    """Where an operator works. `regionCodes`: for which regions; `bankCode` is null but for a bank."""
+    """Where an operator works. `regionCodes`: for which regions; `bankCode` is null but for a bank.
+
+    `redeemsEcards`: whether it is designated to redeem codes of e-cards.
+    """
 
     institution_id: str
     name: str
     kind: InstitutionKind
     region_codes: list[str]
     bank_code: str | None
+    redeems_ecards: bool
 
 
 class OperatorView(View):
@@ -54,6 +58,7 @@ def _workplace_view(institution: Institution, locale: Locale) -> WorkplaceView:
         kind=institution.kind,
         region_codes=list(institution.region_codes),
         bank_code=institution.bank_code,
+        redeems_ecards=institution.redeems_ecards,
     )
 
 

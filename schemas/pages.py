@@ -5,8 +5,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.cards import BalanceView
+from schemas.ecards import ecard_view
+from schemas.housing_funds import HousingFundView
 from schemas.wire import Body, View
 from service.cards import Status
+from service.ecards import EcardLevel, EcardStatus, Held
+from service.locale import Locale
 from service.pages import Page
 
 
@@ -82,6 +86,23 @@ class PanelView(BalanceView):
     status: Status | None
 
 
+class EcardPanelView(View):
+    """The e-card as it is now; nothing in it for somebody who has none. `message` is the reason in words."""
+
+    ecard_id: str | None
+    card_id: str | None
+    card_number_masked: str | None
+    level: EcardLevel | None
+    status: EcardStatus | None
+    reason: str | None
+    message: str | None
+
+
+def ecard_panel(held: Held | None, locale: Locale) -> EcardPanelView:
+    view = ecard_view(held, locale) if held is not None else None
+    return EcardPanelView(**{name: getattr(view, name, None) for name in EcardPanelView.model_fields})
+
+
 def _is_none(value: object) -> bool:
     return value is None
 
@@ -94,11 +115,11 @@ class PageView(View):
     breadcrumb: list[CrumbView]
     requires: Literal["nothing", "session"]
     sections: list[SectionView]
-    panel: Annotated[PanelView | None, Field(exclude_if=_is_none)]
+    panel: Annotated[PanelView | EcardPanelView | HousingFundView | None, Field(exclude_if=_is_none)]
     form: Annotated[FormView | None, Field(exclude_if=_is_none)]
 
 
-def page_view(page: Page, panel: PanelView | None) -> PageView:
+def page_view(page: Page, panel: PanelView | EcardPanelView | HousingFundView | None) -> PageView:
     form = page.form
     return PageView(
         page_id=page.page_id,

@@ -88,6 +88,7 @@ class RegionRulesView(View):
     version: int
     publications: PublicationsView
     temporary_loss_days: int
+    figures_old_after_hours: int
     formal_loss_cancellable: bool
     guardian_age: int
     required_assurance: Literal[2, 3]
@@ -146,6 +147,7 @@ def rules_view(region: Region, locale: Locale, today: date) -> RegionRulesView:
         version=policy.version,
         publications=_publications_view(policy.publications, locale),
         temporary_loss_days=policy.temporary_loss_days,
+        figures_old_after_hours=policy.figures_old_after_hours,
         formal_loss_cancellable=policy.formal_loss_cancellable,
         guardian_age=policy.guardian_age,
         required_assurance=policy.required_assurance,

@@ -49,6 +49,7 @@ class PersonaView(View):
     name: str
     id_number: str | None
     mobile: str | None
+    email: str | None
     query_password: str | None
     service_pin: str | None
     region_code: str | None
@@ -78,7 +79,7 @@ class MessageSearch(Body):
 class MessageView(View):
     """A message as it arrived. `code` is the one-time code in its text, if there is one."""
 
-    channel: Literal["sms"]
+    channel: Literal["sms", "email"]
     to: str
     template: str
     text: str
@@ -113,10 +114,13 @@ class ResetView(View):
 
 
 class FaultRequest(Body):
-    """Which gateway shall fail, how, and at how many of its next calls. Replaces what was asked for before."""
+    """Which gateway shall fail, how, and at how many of its next calls. Replaces what was asked for before.
 
-    gateway: Literal["sms", "face"]
-    fault: Literal["unavailable", "slow", "rejected", "uncertain"]
+    `rejected` and `uncertain` are for those who send or verify; `stale` and `wrong` for `upstream`, the city's own systems.
+    """
+
+    gateway: Literal["sms", "face", "email", "upstream"]
+    fault: Literal["unavailable", "slow", "rejected", "uncertain", "stale", "wrong"]
     times: Annotated[int, Field(ge=1, le=100)]
 
 
@@ -146,6 +150,7 @@ def _person_view(person: Person, locale: Locale) -> PersonaView:
         name=person.name,
         id_number=person.id_number.number,
         mobile=person.mobile,
+        email=person.email,
         query_password=person.query_password,
         service_pin=person.service_pin,
         region_code=person.region_code,
@@ -169,6 +174,7 @@ def _staff_view(staff: Staff, locale: Locale) -> PersonaView:
         name=operator.name,
         id_number=None,
         mobile=None,
+        email=None,
         query_password=None,
         service_pin=None,
         region_code=None,

@@ -1,7 +1,6 @@
 """The command line: `python -m service …`. Reads the configuration, says what it does, and leaves the doing to others."""
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -16,18 +15,23 @@ import typer
 from rich.table import Table
 
 from handlers.docs import Documents
-from service.app import Process, StartError, connect
+from service.app import Process
 from service.config import Config
+from service.doctor_commands import doctor
 from service.errors import Refusal
 from service.import_commands import generate_rows, import_rows
 from service.keyring import LEAD_SECONDS, KeyringError, alone_with, load_keyring, new_keyring, save_keyring
+from service.ledger_commands import ledger_command
 from service.logs import set_up_logs
+from service.message_commands import messages_command
 from service.mongo.embedded import EmbeddedMongo, EmbeddedMongoError
 from service.mongo.migrations import migrate, pending
 from service.operator_commands import operators_command
 from service.places import PlaceError, borrowed, take_places, url
 from service.policy_commands import policy_command
+from service.relay_commands import spare_the_collector, worker
 from service.server import Handed, Served, api_routes, serving
+from service.starting import StartError, connect
 from service.terminal import configuration as _config
 from service.terminal import err as _err
 from service.terminal import out as _out
@@ -41,23 +45,14 @@ keys_command = typer.Typer(no_args_is_help=True, help="The keyring: signing keys
 command.add_typer(keys_command, name="keys")
 command.add_typer(policy_command, name="policy")
 command.add_typer(operators_command, name="operators")
+command.add_typer(ledger_command, name="ledger")
+command.command("doctor")(doctor)
 command.command("import")(import_rows)
 command.command("generate")(generate_rows)
+command.command("worker")(worker)
+command.add_typer(messages_command, name="messages")
 
 _FOLLOW_SECONDS: Final = 30.0
-# New objects before the young are looked through, and how often that happens before the older are.
-_COLLECTING: Final = (20_000, 50, 100)
-
-
-def _spare_the_collector() -> None:
-    """Look through what was made at the start never again, and through the rest less often.
-
-    Python looks for cycles after every 700 new objects, which is a few requests' worth, and now and then through all there
-    are; requests leave next to none. It was a tenth of the processor's time and nearly all of the longest answers.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECTING)
 
 
 async def _serve(config: Config, announce: Callable[[Served], None], *, seed_first: bool = False) -> None:
@@ -68,7 +63,7 @@ async def _serve(config: Config, announce: Callable[[Served], None], *, seed_fir
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(name, stop.set)
     async with serving(config, seed_first=seed_first) as served:
-        _spare_the_collector()
+        spare_the_collector()
         announce(served)
         await stop.wait()
         served.process.readiness.stopping = True
@@ -107,15 +102,15 @@ def _serve_by_several(config: Config) -> None:
         _out.print(f"yika serves {shown}, admin {admin}", highlight=False, soft_wrap=True)
 
     try:
-        _run(Workers(config, places, ("-m", "service", "worker")).run(announce))
+        _run(Workers(config, places, ("-m", "service", "serve-one")).run(announce))
     except WorkersError as error:
         if str(error):
             _stop(error)
         raise typer.Exit(1) from None
 
 
-@command.command(hidden=True)
-def worker(public: int, admin: int, channel: int, *, successor: bool = False) -> None:
+@command.command("serve-one", hidden=True)
+def serve_one(public: int, admin: int, channel: int, *, successor: bool = False) -> None:
     """One of several; `serve` starts it with the numbers of its sockets."""
     config = _config()
     side = WorkerSide(borrowed(channel))
@@ -151,7 +146,7 @@ async def _work(config: Config, side: WorkerSide, handed: Handed) -> None:
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(name, side.stop.set)
     async with side, serving(config, handed=handed) as served:
-        _spare_the_collector()
+        spare_the_collector()
         side.tell_listening()
         await side.over()
         if side.leave.is_set():

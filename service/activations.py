@@ -9,18 +9,19 @@ second document that must agree with the card.
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from service.actors import Actor
 from service.cards import Activation, BankStatus, Card, CardStore, MedicalStatus, Status, medical_account
 from service.changes import ROUNDS, Changes, Order, happened
-from service.clock import CHINA, Clock, show
+from service.clock import CHINA, Clock
 from service.dependants import Act, Dependants
 from service.errors import Refusal
 from service.holders import Holder, HolderStore
-from service.ids import ActivationId, HolderId, derived_id, is_id
+from service.ids import ActivationId, HolderId, is_id
 from service.limits import CARD_DETAILS, Limits
 from service.numbers import ResidentId, parse_resident_id
+from service.receipts import activation_deed, activation_id_of
 from service.regions import Category, Region, Regions
 from service.sessions import Session, require_assurance
 from service.tokens import Tokens
@@ -153,7 +154,7 @@ class Activations:
                 raise Refusal("card_not_activatable", {"reason": reason})
             what = happened(TRANSITIONS[Action.ACTIVATE].happening, card, order, now)
             activation = Activation(
-                activation_id=ActivationId(derived_id("act", card.card_id, str(card.version))),
+                activation_id=activation_id_of(card.card_id, card.version),
                 at=now,
                 channel=what.channel,
                 by=what.by,
@@ -253,12 +254,8 @@ class Activations:
             card=card,
             activation=activation,
             medical=await self.medical_account(card, now),
-            receipt=self._tokens.sign_receipt(_receipt_claims(card, activation)),
+            receipt=self._tokens.sign_receipt(activation_deed(card, activation).claims()),
         )
-
-    def verify_receipt(self, receipt: str) -> dict[str, Any] | None:
-        """The facts of a receipt of ours, or None."""
-        return self._tokens.read_receipt(receipt)
 
 
 def circumstances_of(holder: Holder, card_region: Region, home: Region, now: datetime) -> Circumstances:
@@ -267,16 +264,3 @@ def circumstances_of(holder: Holder, card_region: Region, home: Region, now: dat
     minor = parse_resident_id(holder.id_number, today=today).age_on(today) < card_region.policy.guardian_age
     served = home.serves_cards_of(card_region)
     return Circumstances("minor" if minor else "adult", minor, guardian=False, served=served)
-
-
-def _receipt_claims(card: Card, activation: Activation) -> dict[str, object]:
-    """What a receipt says: ids and times, nothing about the person."""
-    return {
-        "iat": int(activation.at.timestamp()),
-        "jti": activation.activation_id,
-        "event": "card.activated",
-        "cardId": card.card_id,
-        "regionCode": card.region_code,
-        "channel": activation.channel,
-        "at": show(activation.at),
-    }

@@ -33,8 +33,7 @@ Collector = Literal["holder", "guardian", "unit"]
 # Who confirmed the basic information: one of those whom the region names, or the holder, where its channels let them.
 ConfirmedBy = Literal["holder"] | Confirmer
 # What the person is told at a step.
-Word = Literal["application_accepted", "card_ready", "application_rejected"]
-
+Word = Literal["application_accepted", "card_in_production", "card_ready", "application_rejected"]
 
 
 class ApplicationStage(StrEnum):

@@ -6,7 +6,7 @@ the card's history, so that it is made once. There is one pending approval for a
 with no job that could be missed. Never here: who asked deciding, or a change that the table does not allow.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,6 +17,7 @@ from service.cards import Card, CardStore
 from service.changes import ROUNDS, CancelReason, Changes, Order
 from service.clock import Clock
 from service.desks import Desk
+from service.errands import Errand
 from service.errors import Refusal
 from service.ids import ApprovalId, CardId, HolderId, InstitutionId, OperatorId, derived_id, is_id
 from service.locale import Bilingual, Locale
@@ -209,9 +210,10 @@ class Approvals:
                 return changed
         raise Refusal("unavailable", retry_after=1)
 
-    async def undone(self, limit: int) -> list[Callable[[], Awaitable[object]]]:
-        """What was approved and not carried out, because a process died in between: each as work to be called."""
-        return [partial(self.carry_out, approval) for approval in await self._store.to_carry_out(limit)]
+    async def undone(self, limit: int) -> list[Errand]:
+        """What was approved and not carried out, because a process died in between."""
+        waiting = await self._store.to_carry_out(limit)
+        return [Errand(approval.approval_id, partial(self.carry_out, approval)) for approval in waiting]
 
     async def carry_out(self, approval: Approval) -> Approval:
         """Change the card as was approved, once, however often this is called; one that was rejected changes nothing.

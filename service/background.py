@@ -7,13 +7,18 @@ the process lives on. Never here: a decision.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from service.errors import Refusal
 from service.keyring import RELOAD_SECONDS, KeyringError, Keys
+from service.readiness import Readiness
+from service.relay import Relay
 from service.sandbox.sandbox import NotASandboxError, Sandbox
+from service.sequencing import Sequencer
+
+_FIT_LOOK_SECONDS: Final = 0.2
 
 _log = structlog.get_logger("background")
 
@@ -46,6 +51,21 @@ async def follow_keyring(keys: Keys) -> None:
                 _log.info("keyring_reloaded", signing_keys=len(keys.ring.signing_keys))
         except KeyringError:
             _log.error("keyring_unreadable")
+
+
+async def carry_when_fit(readiness: Readiness, carrier: Relay | Sequencer) -> None:
+    """Carry from the moment on at which this process has once been fit for traffic.
+
+    With another keyring it would find no message that it can read, and on a database that lacks steps it would look in vain.
+    """
+    while True:
+        try:
+            await readiness()
+        except Refusal:
+            await asyncio.sleep(_FIT_LOOK_SECONDS)
+        else:
+            break
+    await carrier.run()
 
 
 async def keep_sandbox(sandbox: Sandbox, peopled: Callable[[], None]) -> None:

@@ -4,20 +4,26 @@ True here: a value that is wrong or unsafe stops the start and says which variab
 message, a repr or a log. Keys are not configuration; they live in the keyring.
 """
 
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from service.gateways.settings import GatewaySettings
 
 
 class ConfigError(Exception):
     """The configuration cannot be used. The text names variables and reasons, never values."""
 
 
-class Config(BaseSettings):
-    """All settings. Durations are in seconds, sizes in bytes; `docs/configuration.md` is the table for operators."""
+class Config(GatewaySettings):
+    """All settings, those of gateways among them. Durations are in seconds, sizes in bytes.
+
+    `docs/configuration.md` is the table for operators.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="YIKA_", frozen=True, hide_input_in_errors=True, extra="ignore", validate_default=True
@@ -55,6 +61,11 @@ class Config(BaseSettings):
         0.5, ge=0, le=60, description="How long a stop still serves, unready, so that balancers look away."
     )
     drain_seconds: float = Field(20, gt=0, le=60, description="How long a stop waits for requests under way.")
+    relay: Literal["inside", "outside"] = Field(
+        "inside", description="Who carries happenings and sends messages: `serve` itself, or `worker` processes beside it."
+    )
+    traces_endpoint: str = Field("", pattern=r"^(https?://.+)?$", description="Where traces go by OTLP/HTTP; empty: nowhere.")
+    traces_share: float = Field(1, ge=0, le=1, description="Share of requests that are traced, 0 to 1.")
     queries_per_minute: int = Field(60, ge=1, description="Look-ups a holder may make in a minute.")
 
     @field_validator("cors_origins", "trusted_proxies", mode="before")
@@ -67,6 +78,13 @@ class Config(BaseSettings):
     def _no_wildcard(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if any("*" in origin or not origin.startswith(("https://", "http://")) for origin in value):
             raise ValueError("each origin is a scheme and a host; a wildcard is not accepted")
+        return value
+
+    @field_validator("traces_endpoint")
+    @classmethod
+    def _tracing_is_installed(cls, value: str) -> str:
+        if value and find_spec("opentelemetry") is None:
+            raise ValueError("install the packages of deploy/lock/tracing.txt first")
         return value
 
     @model_validator(mode="after")

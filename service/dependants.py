@@ -19,6 +19,7 @@ from service.errors import Refusal
 from service.holders import Access, AccessLogStore, Holder, HolderStore
 from service.ids import DependantId, HolderId, derived_id, is_id, new_id
 from service.limits import HOUSEHOLD_DETAILS, Limits
+from service.locale import DEFAULT_LOCALE, Locale
 from service.numbers import ResidentId, parse_resident_id
 from service.regions import Regions
 from service.transitions import GUARDIANS_MAY, Action, Offer
@@ -46,15 +47,27 @@ class Act(StrEnum):
     CANCEL_LOSS = "cancelLoss"
     REPLACE = "replace"
     CHANGE_PIN = "changePin"
+    SEE_CONTRIBUTIONS = "seeContributions"
+    SEE_ECARD = "seeEcard"
+    HOLD_ECARD = "applyEcard"
+    SHOW_ECARD = "showEcard"
+    PAY_WITH_ECARD = "payWithEcard"
 
 
 # What a guardian may do online. What is not among it takes guardian and household register to a counter.
 AUTHORITY: Final[Mapping[str, bool]] = {
     Act.SEE_CARDS: True,
     **{act: act.value in GUARDIANS_MAY for act in Act if act.value in {action.value for action in Action}},
+    # The medical insurance of a child is paid by whoever brings it up.
+    Act.SEE_CONTRIBUTIONS: True,
+    Act.SEE_ECARD: True,
+    Act.HOLD_ECARD: True,
+    Act.SHOW_ECARD: True,
+    # As the service PIN does, from the dependant's own account.
+    Act.PAY_WITH_ECARD: False,
 }
 # A look is of interest to whom it was about; a change also to who made it.
-_LOOKS: Final = frozenset({Act.SEE_CARDS})
+_LOOKS: Final = frozenset({Act.SEE_CARDS, Act.SEE_CONTRIBUTIONS, Act.SEE_ECARD})
 _LOOK_SECONDS: Final = 60
 
 
@@ -112,10 +125,13 @@ class DependantStore(Protocol):
     async def links_of(self, guardian_id: HolderId, after: DependantId | None, limit: int) -> list[Dependant]:
         """The links of a guardian that nobody has ended, in order of id, after one of them."""
 
-    async def link(self, before: Dependant | None, link: Dependant) -> bool:
-        """The one write, if there is still no such link, or still this one, and the seat is free; whether it was done."""
+    async def link(self, before: Dependant | None, link: Dependant, locale: Locale = DEFAULT_LOCALE) -> bool:
+        """The one write, if there is still no such link, or still this one, and the seat is free; whether it was done.
 
-    async def end(self, link: Dependant, at: datetime, request: bytes) -> bool:
+        What both are to hear of it, and in which language, is part of it; so it is with `end`.
+        """
+
+    async def end(self, link: Dependant, at: datetime, request: bytes, locale: Locale = DEFAULT_LOCALE) -> bool:
         """End a link that is as it was read and give its seat back; whether that was done."""
 
 
@@ -152,7 +168,15 @@ class Dependants:
         self._regions = regions
         self._limits = limits
 
-    async def link(self, guardian_id: HolderId, household: Household, *, request: bytes, now: datetime) -> Linked:
+    async def link(
+        self,
+        guardian_id: HolderId,
+        household: Household,
+        *,
+        request: bytes,
+        now: datetime,
+        locale: Locale = DEFAULT_LOCALE,
+    ) -> Linked:
         """Make somebody of the household one's dependant; a link that is alive stays as it is and is the answer.
 
         `request` marks the request, so that its retry after an unknown outcome finds its own work.
@@ -182,7 +206,7 @@ class Dependants:
             ended_at=None,
             ended_by=None,
         )
-        return Linked(await self._make(wanted, now), holder.name)
+        return Linked(await self._make(wanted, now, locale), holder.name)
 
     async def mine(
         self, guardian_id: HolderId, after: str | None, limit: int, now: datetime
@@ -198,14 +222,22 @@ class Dependants:
         named = [Linked(link, person.name) for link, person in zip(alive, people, strict=True) if person is not None]
         return named, page[-1].dependant_id if len(links) > limit else None
 
-    async def end(self, guardian_id: HolderId, dependant_id: str, *, request: bytes, now: datetime) -> None:
+    async def end(
+        self,
+        guardian_id: HolderId,
+        dependant_id: str,
+        *,
+        request: bytes,
+        now: datetime,
+        locale: Locale = DEFAULT_LOCALE,
+    ) -> None:
         """End a link of one's own; one that has ended stays ended. Refuses with `not_found`, also for somebody else's."""
         for _ in range(_ROUNDS):
             link = await self._own(guardian_id, dependant_id)
             if link.ended_by == request or not link.is_alive(now):
                 return
             await self._tell_both(link, "endGuardianship", now)
-            if await self._store.end(link, now, request):
+            if await self._store.end(link, now, request, locale):
                 return
         raise Refusal("unavailable", retry_after=1)
 
@@ -255,7 +287,7 @@ class Dependants:
         await self._limits.free(place)
         return found
 
-    async def _make(self, wanted: Dependant, now: datetime) -> Dependant:
+    async def _make(self, wanted: Dependant, now: datetime, locale: Locale) -> Dependant:
         """The link as it is now: made here, or there already."""
         for _ in range(_ROUNDS):
             before = await self._store.dependant(wanted.dependant_id)
@@ -265,7 +297,7 @@ class Dependants:
             if before is not None:
                 link = replace(link, version=before.version + 1, ended_by=before.ended_by)
             await self._tell_both(link, "linkGuardian", now)
-            if await self._store.link(before, link):
+            if await self._store.link(before, link, locale):
                 return link
         raise Refusal("unavailable", retry_after=1)
 

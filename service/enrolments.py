@@ -20,7 +20,7 @@ from service.clock import Clock
 from service.ids import InstitutionId, OperatorId, derived_id, new_id
 from service.locale import Bilingual
 from service.numbers import InvalidNumber, parse_credit_code
-from service.operators import WORKPLACES, Credentials, Institution, InstitutionKind, Operator, as_username
+from service.operators import DESIGNABLE, WORKPLACES, Credentials, Institution, InstitutionKind, Operator, as_username
 from service.passwords import Passwords
 from service.regions import Regions
 from service.sessions import SessionStore
@@ -178,6 +178,7 @@ class _InstitutionFile:
     regions: Annotated[tuple[str, ...], Field(min_length=1)]
     credit_code: str
     bank: str | None = None
+    redeems_ecards: bool = False
 
 
 _FILE: Final = TypeAdapter(_InstitutionFile)
@@ -199,6 +200,7 @@ def read_institution(path: Path, regions: Regions) -> Institution:
         region_codes=told.regions,
         bank_code=told.bank,
         credit_code=parse_credit_code(told.credit_code),
+        redeems_ecards=told.redeems_ecards,
     )
 
 
@@ -213,6 +215,8 @@ def _faults(told: _InstitutionFile, regions: Regions) -> Iterator[tuple[str, str
         parse_credit_code(told.credit_code)
     except InvalidNumber as fault:
         yield "credit_code", f"is no unified social credit code ({fault.code})"
+    if told.redeems_ecards and told.kind not in DESIGNABLE:
+        yield "redeems_ecards", f"is for a {' or a '.join(sorted(DESIGNABLE))}, and for nobody else"
     if (told.bank is not None) is not (told.kind == "bank"):
         yield "bank", "is the code of a bank, for a bank and for nobody else"
     elif told.bank is not None and not any(bank.code == told.bank for region in served for bank in region.banks):

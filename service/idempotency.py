@@ -54,8 +54,8 @@ class IdempotencyStore(Protocol):
     async def claim(self, mark: bytes, print_: bytes, now: datetime, lease: timedelta, kept: timedelta) -> Claim | Found:
         """Claim a key that is new or whose lease ran out with the same fingerprint; else what is known of it."""
 
-    async def complete(self, claim: Claim, answer: Answer) -> None:
-        """Keep the answer, if the claim is still this one."""
+    async def complete(self, claim: Claim, answer: Answer, whose: str | None = None) -> None:
+        """Keep the answer, if the claim is still this one; with the person whose data it shows in plain, where it does."""
 
     async def release(self, claim: Claim) -> None:
         """Forget a claim under which nothing happened, if it is still this one."""
@@ -92,9 +92,9 @@ class Idempotency:
         """What aggregates keep with what a request did, so that its retry recognises its own work."""
         return self._vault.mac("request-mark", claim.mark.hex(), claim.since.isoformat())
 
-    async def complete(self, claim: Claim, answer: Answer) -> None:
-        """Keep the answer for KEPT."""
-        await self._store.complete(claim, answer)
+    async def complete(self, claim: Claim, answer: Answer, whose: str | None = None) -> None:
+        """Keep the answer for KEPT. `whose`: the person whose data it shows in plain, with whom it goes."""
+        await self._store.complete(claim, answer, whose)
 
     async def release(self, claim: Claim) -> None:
         """Free the key: the request was turned away before anything happened."""

@@ -20,7 +20,8 @@ from service.locale import Locale
 from service.notifications import Notifications
 from service.one_time_codes import LIFE, MOST_TRIES, RESEND_AFTER, code_notice, new_code, pace_sms
 from service.passwords import Passwords
-from service.sessions import Grant, Method, Sessions
+from service.sessions import Grant, Method
+from service.sign_ins import SignIns
 from service.vault import Vault
 
 
@@ -92,7 +93,7 @@ class Identity:
         *,
         store: VerificationStore,
         holders: HolderStore,
-        sessions: Sessions,
+        sign_ins: SignIns,
         notifications: Notifications,
         limits: Limits,
         passwords: Passwords,
@@ -102,7 +103,7 @@ class Identity:
     ) -> None:
         self._store = store
         self._holders = holders
-        self._sessions = sessions
+        self._sign_ins = sign_ins
         self._notifications = notifications
         self._limits = limits
         self._passwords = passwords
@@ -162,8 +163,8 @@ class Identity:
         await self._send(renewed, code)
         return _started(renewed, None)
 
-    async def confirm(self, verification_id: str, *, code: str | None, password: str | None) -> Grant:
-        """Judge the proof and open a session.
+    async def confirm(self, verification_id: str, *, code: str | None, password: str | None, user_agent: str) -> Grant:
+        """Judge the proof and open a session; `user_agent` says on what, and is not kept.
 
         Refuses with `not_found`, `invalid_request` (not the proof this method takes), `verification_used`,
         `verification_expired`, `verification_locked`, or `verification_failed` with `triesLeft`.
@@ -179,7 +180,7 @@ class Identity:
             raise Refusal("verification_failed", {"triesLeft": MOST_TRIES - verification.tries})
         if not await self._store.use(verification.verification_id, now):
             raise Refusal("verification_used")
-        return await self._sessions.open(verification.holder_id, verification.method)
+        return await self._sign_ins.open(verification.holder_id, verification.method, user_agent, verification.locale)
 
     async def _judge(self, verification: Verification, code: str, password: str) -> bool:
         match verification.method:

@@ -25,6 +25,10 @@ ApprovalId = NewType("ApprovalId", str)
 ApplicationId = NewType("ApplicationId", str)
 BatchId = NewType("BatchId", str)
 RegistrationId = NewType("RegistrationId", str)
+ConsentId = NewType("ConsentId", str)
+ErasureId = NewType("ErasureId", str)
+EcardId = NewType("EcardId", str)
+RedemptionId = NewType("RedemptionId", str)
 
 PATTERN: Final = r"[a-z]{2,4}_[a-z2-7]{24}"
 _SHAPE: Final = re.compile(PATTERN)

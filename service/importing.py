@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from schemas.imports import HeaderError, read_header
 from service import regions
-from service.app import StartError, compose, load_keys
+from service.app import compose
 from service.config import Config
 from service.import_files import FileError, RejectedFile, SourceFile
 from service.import_runs import ImportRun, Progress
@@ -27,6 +27,7 @@ from service.mongo.keyring import holds_the_keyring_of
 from service.mongo.migrations import pending
 from service.passwords import Passwords
 from service.sandbox.sandbox import NotASandboxError
+from service.starting import StartError, load_keys
 from service.vault import Vault
 
 Format = Literal["ndjson", "csv"]
@@ -79,7 +80,7 @@ async def import_file(
         passwords = Passwords(vault)
         stack.callback(passwords.close)
         async with _connect(config) as database:
-            process = compose(config, database, passwords, keys, vault)
+            process = compose(config, database, passwords, keys, vault, None)
             if await pending(database):
                 raise StartError("the database lacks migrations: run `python -m service migrate` first")
             if process.sandbox is not None:

@@ -6,19 +6,21 @@ insurance has ended, the medical account on each of their cards closes, by one c
 history that it is paid out. Never here: money; the payment is made by those who keep the account.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from service.announcements import Announcement, Topic
 from service.cards import Card, CardStore, Happened, MedicalStatus
 from service.clock import Clock
+from service.errands import Errand
 from service.errors import Refusal
 from service.holders import HolderStore
 from service.ids import HolderId
 from service.insurance import FINAL, Ending, News, NewsName, Relation, RelationStore, has_ended, is_about
 from service.locale import Locale
-from service.notifications import Notice, Notifications
+from service.notifications import Notifications
 from service.regions import Channel
 
 PAID_OUT: Final = "medicalPaidOut"
@@ -29,8 +31,14 @@ _PAGE: Final = 100
 _BUREAU: Final[Channel] = "bureau"
 
 # What people hear: of a registration by their employer, and of one of their own.
-_BY_EMPLOYER: Final[Mapping[NewsName, str]] = {"registered": "insurance_registered", "ended": "insurance_suspended"}
-_BY_ONESELF: Final[Mapping[NewsName, str]] = {"registered": "insurance_self_registered", "widened": "insurance_self_registered"}
+_BY_EMPLOYER: Final[Mapping[NewsName, Topic]] = {
+    "registered": Topic.INSURANCE_REGISTERED,
+    "ended": Topic.INSURANCE_SUSPENDED,
+}
+_BY_ONESELF: Final[Mapping[NewsName, Topic]] = {
+    "registered": Topic.INSURANCE_SELF_REGISTERED,
+    "widened": Topic.INSURANCE_SELF_REGISTERED,
+}
 
 
 class InsuranceErrands:
@@ -45,16 +53,16 @@ class InsuranceErrands:
         self._notifications = notifications
         self._clock = clock
 
-    async def undone(self, limit: int) -> Sequence[Callable[[], Awaitable[object]]]:
-        """News that nobody has carried yet: each as work to be called, as often as need be."""
-        return [partial(self._carry, news) for news in await self._store.news(limit)]
+    async def undone(self, limit: int) -> Sequence[Errand]:
+        """News that nobody has carried yet; each may be carried as often as need be."""
+        return [Errand(news.news_id, partial(self._carry, news)) for news in await self._store.news(limit)]
 
     async def _carry(self, news: News) -> None:
         relations = await self.settle(news.relation.holder_id, news.locale)
-        template = _template(news, relations)
-        holder = await self._holders.holder(news.relation.holder_id) if template else None
-        if template and holder and holder.mobile:
-            await self._notifications.post(Notice(news.news_id, template, holder.mobile, news.locale, {}))
+        topic = _topic(news, relations)
+        holder = await self._holders.holder(news.relation.holder_id) if topic else None
+        if topic and holder:
+            await self._notifications.tell(holder, Announcement(news.news_id, topic, news.locale))
         await self._store.carried(news)
 
     async def settle(self, holder_id: HolderId, locale: Locale) -> Sequence[Relation]:
@@ -126,8 +134,8 @@ def _last_for_good(relations: Sequence[Relation]) -> Ending:
     return max(endings, key=lambda ending: (ending.on, ending.at))
 
 
-def _template(news: News, relations: Sequence[Relation]) -> str | None:
-    """In which words the person hears of it; of what ended their own registration they hear by itself."""
+def _topic(news: News, relations: Sequence[Relation]) -> Topic | None:
+    """As what the person hears of it; of what ended their own registration they hear by itself."""
     if news.relation.employer_id is None:
         return _BY_ONESELF.get(news.name)
-    return "insurance_ended" if news.name == "ended" and has_ended(relations) else _BY_EMPLOYER.get(news.name)
+    return Topic.INSURANCE_ENDED if news.name == "ended" and has_ended(relations) else _BY_EMPLOYER.get(news.name)

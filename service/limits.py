@@ -38,6 +38,14 @@ CARD_DETAILS: Final = Limit("card-details", 5, timedelta(days=1), "too_many_atte
 HOUSEHOLD_DETAILS: Final = Limit("household-details", 5, timedelta(days=1), "too_many_attempts")
 # The same for the codes of one caller, counted by who they say they are: there may be no such person, and no mobile.
 HOTLINE_CODES: Final = tuple(Limit(limit.name.replace("sms", "hotline"), limit.most, limit.window) for limit in SMS_PER_MOBILE)
+# Codes to email addresses, counted by who asks for them and by where they go.
+EMAIL_CODES_PER_HOLDER: Final = tuple(
+    Limit(limit.name.replace("sms", "email"), limit.most, limit.window) for limit in SMS_PER_MOBILE
+)
+EMAIL_CODES_PER_ADDRESS: Final = (
+    Limit("email-address/hour", 5, timedelta(hours=1)),
+    Limit("email-address/day", 10, timedelta(days=1)),
+)
 # People whom one operator looks up, each counted once.
 LOOK_UPS: Final = Limit("staff/look-ups", 30, timedelta(hours=1))
 # An operator types the numbers of many people a day; who tries numbers in a row is stopped all the same.

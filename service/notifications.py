@@ -1,32 +1,39 @@
-"""Messages to people: rendered and stored before the first try to send, sent by the relay.
+"""Messages to people: rendered and stored before the first try to send, sent by the relay (`service/deliveries.py`).
 
 True here: a message has an id made of its happening and channel, so posting it again posts nothing; a message to nobody is
-stored and carried like any other and only the last step, the sending, is left out. Never here: a message text in a log.
+stored and carried like any other and only the last step, the sending, is left out. A person is told by text message and to
+the address they confirmed, in their language and in the words of their region, but for what they declined; what waits for
+the end of quiet hours is stored at once and due then. Never here: a message text in a log, or what people are told of
+(`service/announcements.py`).
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final, Literal, Protocol
+from datetime import datetime
+from typing import Literal, Protocol
 
+from service.announcements import RULES, Announcement, Rule
 from service.clock import Clock
-from service.gateways.sms import SendFailed, SendUncertain, Sms, SmsGateway
-from service.ids import derived_id
-from service.locale import Locale, text
+from service.holders import Holder
+from service.ids import HolderId, derived_id
+from service.locale import Locale
+from service.reach import Reach, ReachStore
+from service.regions import Region, Regions
+from service.wordings import Words
 
-State = Literal["due", "sending", "sent", "dead", "uncertain"]
-
-LEASE: Final = timedelta(seconds=30)
-# A provider who has not answered by then may have the message or not. Well within the lease.
-SEND_SECONDS: Final = 20.0
-# Waits after a failed try; when they are used up the message is dead.
-BACKOFF: Final = tuple(timedelta(seconds=s) for s in (2, 10, 60, 300, 1800, 3600))
+Channel = Literal["sms", "email"]
+# `closed`: dead or uncertain, and a person has said that it is left at that.
+State = Literal["due", "sending", "sent", "dead", "uncertain", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something a person should be told. `happening` names it for good; `to` is a mobile; after `until` it is no use."""
+    """Something to be said to a number or an address, whoever has it.
+
+    `happening` names it for good; `to`: a mobile, or an email address where `channel` says so; after `until` it is no use.
+    `whose`: the person it is about, where that is known; it goes with them when they are erased.
+    """
 
     happening: str
     template: str
@@ -35,107 +42,116 @@ class Notice:
     values: Mapping[str, object]
     suppressed: bool = False
     until: datetime | None = None
+    channel: Channel = "sms"
+    whose: HolderId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A rendered message on its way. `fence` grows with every claim, so that a late worker changes nothing."""
+    """A rendered message on its way. `to` is a mobile or an email address, as `channel` says; only email has a `subject`.
+
+    `values` are what stands in the places of the template, for providers who keep the templates themselves. `fence` grows
+    with every claim, so that a late worker changes nothing.
+    """
 
     message_id: str
+    channel: Channel
     to: str
     template: str
+    subject: str | None
     text: str
     code: str | None
+    values: Mapping[str, str]
+    locale: Locale
     suppressed: bool
     attempts: int
     fence: int
     until: datetime | None = None
+    whose: HolderId | None = None
 
 
 class MessageStore(Protocol):
     """Where messages are kept."""
 
-    async def add(self, message: Message, now: datetime) -> None:
-        """Keep a message that is due now; one with the same id is already kept and stays as it is."""
-
-    async def claim(self, now: datetime, lease: timedelta) -> tuple[Message, bool] | None:
-        """Take the message that is due longest, or whose lease ran out; the flag says a try was cut off."""
-
-    async def settle(self, message: Message, state: State, now: datetime, due_at: datetime | None = None) -> None:
-        """Say how a try came out, if the claim is still this one."""
-
-    async def waiting(self, now: datetime, to: str) -> bool:
-        """Whether any message to somebody is due or under way."""
+    async def add(self, message: Message, now: datetime, due_at: datetime | None = None) -> None:
+        """Keep a message that is due now, or later; one with the same id is already kept and stays as it is."""
 
 
 class Notifications:
-    """Posting and sending."""
+    """Posting."""
 
-    def __init__(self, store: MessageStore, sms: SmsGateway, clock: Clock) -> None:
+    def __init__(self, store: MessageStore, reach: ReachStore, regions: Regions, clock: Clock) -> None:
         self._store = store
-        self._sms = sms
+        self._reach = reach
+        self._regions = regions
         self._clock = clock
         # Set whenever there may be something to send, so that nobody waits for the next poll.
         self.posted = asyncio.Event()
 
     async def post(self, notice: Notice) -> None:
-        """Render and store; returns when it is safe. Posting the same happening again changes nothing."""
-        code = notice.values.get("code")
-        message = Message(
-            message_id=derived_id("msg", notice.happening, "sms"),
-            to=notice.to,
-            template=notice.template,
-            text=text(notice.locale, f"messages.{notice.template}", **notice.values),
-            code=str(code) if code is not None else None,
-            suppressed=notice.suppressed,
-            attempts=0,
-            fence=0,
-            until=notice.until,
-        )
-        await self._store.add(message, self._clock.now())
+        """Render and store, to go at any hour; returns when it is safe. Posting the same happening again changes nothing."""
+        words = Words(notice.template, notice.locale, notice.values)
+        await self._store.add(_message(notice, words), self._clock.now())
         self.posted.set()
 
-    async def send_next(self) -> bool:
-        """Send one message that is due; False when none is.
+    async def tell(self, holder: Holder, announcement: Announcement, *, instead: str | None = None) -> None:
+        """Render and store what a person is to hear of, once a channel; returns when it is safe. Told again, it tells no more.
 
-        A try that was cut off is repeated only where the provider tells repeats; elsewhere it stays `uncertain`, for a
-        person to look at: a second text is worse than a question.
+        `instead`: an address that was theirs until now, to write to in the place of the one they have.
         """
-        claimed = await self._store.claim(self._clock.now(), LEASE)
-        if claimed is None:
-            return False
-        # Where one was due there may be more, and this one may take long.
-        self.posted.set()
-        message, cut_off = claimed
-        if cut_off and not message.suppressed and not self._sms.deduplicates:
-            await self._store.settle(message, "uncertain", self._clock.now())
-            return True
-        if message.until is not None and message.until <= self._clock.now():
-            await self._store.settle(message, "dead", self._clock.now())
-            return True
-        try:
-            if not message.suppressed:
-                sms = Sms(message.message_id, message.to, message.template, message.text, message.code)
-                async with asyncio.timeout(SEND_SECONDS):
-                    await self._sms.send(sms)
-        except SendFailed:
-            await self._again(message)
-        except (SendUncertain, TimeoutError):
-            if self._sms.deduplicates:
-                await self._again(message)
-            else:
-                await self._store.settle(message, "uncertain", self._clock.now())
-        else:
-            await self._store.settle(message, "sent", self._clock.now())
-        return True
-
-    async def _again(self, message: Message) -> None:
+        rule, reach = RULES[announcement.topic], await self._reach.reach(holder.holder_id)
+        region = self._regions.by_code.get(holder.region_code)
         now = self._clock.now()
-        if message.attempts > len(BACKOFF):
-            await self._store.settle(message, "dead", now)
-        else:
-            await self._store.settle(message, "due", now, now + BACKOFF[message.attempts - 1])
+        due_at = _due_at(rule, region, now)
+        locale = reach.locale or announcement.locale
+        values = announcement.values(locale)
+        words = _worded(rule.template, locale, values, region)
+        for channel, to in _ways(holder, rule, reach, instead):
+            notice = Notice(announcement.happening, rule.template, to, locale, values, channel=channel, whose=holder.holder_id)
+            await self._store.add(_message(notice, words), now, due_at)
+        self.posted.set()
 
-    async def waiting(self, to: str) -> bool:
-        """Whether any message to somebody is due or under way."""
-        return await self._store.waiting(self._clock.now(), to)
+
+def _message(notice: Notice, words: Words) -> Message:
+    code = notice.values.get("code")
+    by_email = notice.channel == "email"
+    return Message(
+        message_id=derived_id("msg", notice.happening, notice.channel),
+        channel=notice.channel,
+        to=notice.to,
+        template=notice.template,
+        subject=words.subject if by_email else None,
+        text=words.letter if by_email else words.sms,
+        code=str(code) if code is not None else None,
+        values={name: str(value) for name, value in notice.values.items()},
+        locale=notice.locale,
+        suppressed=notice.suppressed,
+        attempts=0,
+        fence=0,
+        until=notice.until,
+        whose=notice.whose,
+    )
+
+
+def _due_at(rule: Rule, region: Region | None, now: datetime) -> datetime:
+    """When something may go: at once, or when the quiet hours of the person's region are over."""
+    quiet = region.policy.messages.quiet_hours if region is not None and rule.waits else None
+    return quiet.over_at(now) if quiet is not None else now
+
+
+def _worded(template: str, locale: Locale, values: Mapping[str, object], region: Region | None) -> Words:
+    """The words of a template as the person's region says them."""
+    if region is None:
+        return Words(template, locale, values)
+    policy = region.policy.messages
+    own = policy.texts.get(template)
+    return Words(template, locale, values, own.text if own else None, own.subject if own else None, policy.signature)
+
+
+def _ways(holder: Holder, rule: Rule, reach: Reach, instead: str | None) -> Iterator[tuple[Channel, str]]:
+    """Where somebody hears of it: every way to them that they did not decline for it."""
+    email = instead or reach.email
+    if holder.mobile and not (rule.optional and rule.kind in reach.sms_declined):
+        yield "sms", holder.mobile
+    if email and not (rule.optional and rule.kind in reach.email_declined):
+        yield "email", email

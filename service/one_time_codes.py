@@ -1,4 +1,4 @@
-"""One-time codes: six digits that go to a mobile and come back from who holds it.
+"""One-time codes: six digits that go to a mobile or an address and come back from who holds it.
 
 True here: a code is drawn by the system's own chance, lives for LIFE, is judged MOST_TRIES times at most and is sent no more
 often than a mobile may be written to. Never here: a code in storage; who keeps one keeps a keyed code over it and over what
@@ -11,7 +11,7 @@ from typing import Final
 
 from service.limits import SMS_PER_MOBILE, Limits
 from service.locale import Locale
-from service.notifications import Notice
+from service.notifications import Channel, Notice
 
 LIFE: Final = timedelta(minutes=5)
 RESEND_AFTER: Final = timedelta(seconds=60)
@@ -30,8 +30,17 @@ async def pace_sms(limits: Limits, mobile: str) -> None:
 
 
 def code_notice(  # noqa: PLR0913  what is sent, where, and until when it is any use
-    code: str, *, happening: str, template: str, to: str, locale: Locale, suppressed: bool, until: datetime
+    code: str,
+    *,
+    happening: str,
+    template: str,
+    to: str,
+    locale: Locale,
+    suppressed: bool,
+    until: datetime,
+    life: timedelta = LIFE,
+    channel: Channel = "sms",
 ) -> Notice:
-    """The message that brings a code. One that is `suppressed` is stored and carried, and not sent."""
-    values = {"code": code, "minutes": int(LIFE.total_seconds() // 60)}
-    return Notice(happening, template, to, locale, values, suppressed, until)
+    """The message that brings a code, at any hour. One that is `suppressed` is stored and carried, and not sent."""
+    values = {"code": code, "minutes": int(life.total_seconds() // 60)}
+    return Notice(happening, template, to, locale, values, suppressed, until, channel)

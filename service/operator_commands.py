@@ -14,7 +14,6 @@ import typer
 from rich.table import Table
 
 from service.actors import StaffRole
-from service.app import StartError, connect, load_keys
 from service.clock import Clock
 from service.config import Config
 from service.enrolments import Enrolled, EnrolmentError, Enrolments, read_institution
@@ -24,6 +23,7 @@ from service.mongo.operators import MongoOperatorStore
 from service.mongo.sessions import MongoSessionStore
 from service.passwords import Passwords
 from service.regions import SHIPPED, Regions
+from service.starting import StartError, connect, load_keys
 from service.strict_toml import FaultyFileError
 from service.terminal import configuration, out, run, stop
 from service.totp import enrolment_uri

@@ -32,13 +32,18 @@ WORKPLACES: Final[Mapping[StaffRole, InstitutionKind]] = {
     "employer": "employer",
     "production": "producer",
 }
+# Where somebody can be shown an e-card: only these can be designated to redeem its codes.
+DESIGNABLE: Final[frozenset[InstitutionKind]] = frozenset({"bank", "hospital"})
 # A whole house may come from one address in the morning; whoever tries names in a row is stopped all the same.
 SIGN_INS_PER_ADDRESS: Final = Limit("staff/address", 100, timedelta(hours=1))
 
 
 @dataclass(frozen=True, slots=True)
 class Institution:
-    """Where operators work. `region_codes`: for whom it works; `bank_code` for a bank only; `credit_code`: GB 32100."""
+    """Where operators work. `region_codes`: for whom it works; `bank_code` for a bank only; `credit_code`: GB 32100.
+
+    `redeems_ecards`: whether it is designated to redeem codes of e-cards; nobody is who was not said to be.
+    """
 
     institution_id: InstitutionId
     names: Bilingual
@@ -46,6 +51,7 @@ class Institution:
     region_codes: tuple[str, ...]
     bank_code: str | None
     credit_code: str
+    redeems_ecards: bool = False
 
 
 @dataclass(frozen=True, slots=True)

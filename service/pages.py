@@ -30,6 +30,8 @@ _REGION: Final = "{region}"
 _ANY_REGION: Final = "X"
 
 _strict = with_config(ConfigDict(extra="forbid", strict=True))
+# What a panel is about: the card that matters most, the e-card, or the housing fund.
+PanelOf = Literal["card", "ecard", "housingFund"]
 _PageId = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -122,6 +124,7 @@ class Page:
     sections: tuple[Section, ...]
     form: Form | None
     has_panel: bool
+    panel_of: PanelOf
     revision: str
 
 
@@ -135,6 +138,7 @@ class _Sheet:
     parent: _PageId | None = None
     requires: Literal["nothing", "session"] = "nothing"
     has_panel: bool = False
+    panel_of: PanelOf = "card"
     sections: tuple[Section, ...] = ()
     form: Form | None = None
 
@@ -203,6 +207,7 @@ class Pages:
             sections=sheet.sections,
             form=sheet.form,
             has_panel=sheet.has_panel,
+            panel_of=sheet.panel_of,
             revision="",
         )
         return replace(page, revision=hashlib.sha256(to_json(asdict(page))).hexdigest()[:32])

@@ -8,14 +8,17 @@ service/policy_checks.py.
 from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Final, Literal, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, with_config
+from pydantic import AfterValidator, Field
 
 from service.locale import Bilingual
+from service.message_policies import MessagePolicy
 from service.numbers import CardNumberFormat
+from service.strict_toml import strict_shape
 
 Channel = Literal["app", "web", "bank", "hospital", "bureau", "hotline"]
 Category = Literal["adult", "minor", "noIdCard", "disability", "workInjury", "lowIncome", "student"]
@@ -60,7 +63,6 @@ CONFIRMERS: Final[tuple[Confirmer, ...]] = get_args(Confirmer)
 
 ONLINE: Final[frozenset[Channel]] = frozenset({"app", "web"})
 
-strict_shape = with_config(ConfigDict(extra="forbid", strict=True))
 # That every act is there and no other is asked by policy_checks, which can name the act.
 _Channels = Annotated[Mapping[str, tuple[Channel, ...]], AfterValidator(MappingProxyType)]
 _Materials = Annotated[
@@ -115,9 +117,10 @@ class Publications:
 @strict_shape
 @dataclass(frozen=True, slots=True)
 class RegionPolicy:
-    """The rules of one region. Days and years are whole; the version grows with every change of the file.
+    """The rules of one region. Hours, days and years are whole; the version grows with every change of the file.
 
-    card_validity_years: from the making of a card to the date printed on it. collection: where finished cards are handed
+    card_validity_years: from the making of a card to the date printed on it. figures_old_after_hours: from when on a balance or
+    a contribution record says that it is old. collection: where finished cards are handed
     out. information_confirmation: who confirms name, ID number and photo before an application. channels: by Act, all of
     them; an act with no channel is never done here.
     """
@@ -126,6 +129,7 @@ class RegionPolicy:
     card_number: CardNumberFormat
     card_validity_years: Annotated[int, Field(ge=5, le=20)]
     temporary_loss_days: Annotated[int, Field(ge=1, le=90)]
+    figures_old_after_hours: Annotated[int, Field(ge=1, le=8784)]
     service_pin: ServicePinRule
     guardian_age: Annotated[int, Field(ge=14, le=18)]
     required_assurance: Literal[2, 3]
@@ -134,7 +138,13 @@ class RegionPolicy:
     generations: Annotated[tuple[Generation, ...], Field(min_length=1)]
     channels: _Channels
     activation: Annotated[tuple[ActivationChannel, ...], Field(min_length=1)]
+    messages: MessagePolicy
     publications: Publications
+
+    @property
+    def figures_old_after(self) -> timedelta:
+        """For how long what the city reported counts as fresh."""
+        return _hours(self.figures_old_after_hours)
 
     @property
     def formal_loss_cancellable(self) -> bool:
@@ -162,6 +172,12 @@ class RegionPolicy:
     def may_activate(self, channel: Channel, category: Category) -> bool:
         """Whether holders of a category can have their card activated through a channel."""
         return any(way.channel == channel and category in way.materials for way in self.activation)
+
+
+@lru_cache(maxsize=128)
+def _hours(hours: int) -> timedelta:
+    # Every look at a balance asks, and making one takes longer than all that is done with it.
+    return timedelta(hours=hours)
 
 
 def months_after(day: date, months: int) -> date:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from service.message_policies import MessagePolicy, about_messages
 from service.policies import (
     ACTS,
     CATEGORIES,
@@ -169,6 +170,7 @@ _PARTS: Final[Mapping[str, tuple[TypeAdapter[Any], Callable[[Any], Faults]]]] = 
     "information_confirmation": (TypeAdapter(tuple[Confirmer, ...]), about_confirmers),
     "generations": (TypeAdapter(tuple[Generation, ...]), about_generations),
     "activation": (TypeAdapter(tuple[ActivationChannel, ...]), about_activation),
+    "messages": (TypeAdapter(MessagePolicy), about_messages),
     "publications": (TypeAdapter(Publications), about_publications),
 }
 

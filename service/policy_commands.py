@@ -92,11 +92,17 @@ def _told(region: Region) -> Iterator[tuple[str, str]]:
     yield "card_number", f"{policy.card_number.length} characters{', checked' * policy.card_number.check_character_enforced}"
     yield "card_validity_years", str(policy.card_validity_years)
     yield "temporary_loss_days", str(policy.temporary_loss_days)
+    yield "figures_old_after_hours", str(policy.figures_old_after_hours)
     yield "service_pin", f"{policy.service_pin.initial_value}, {policy.service_pin.max_tries} tries"
     yield "guardian_age", str(policy.guardian_age)
     yield "required_assurance", str(policy.required_assurance)
     yield "collection", policy.collection
     yield "information_confirmation", ", ".join(policy.information_confirmation)
+    messages, quiet = policy.messages, policy.messages.quiet_hours
+    yield "messages.tell_counter_look_ups", "yes" if messages.tell_counter_look_ups else "no"
+    yield "messages.quiet_hours", f"{quiet.begins:%H:%M} to {quiet.ends:%H:%M}" if quiet else "none"
+    yield "messages.signature", messages.signature.zh if messages.signature else "the service's"
+    yield "messages.texts", ", ".join(messages.texts) or "the service's"
     for known in policy.generations:
         ends = f"until {known.cut_off_on}, announced {known.announced_on}" if known.cut_off_on else "no end announced"
         yield f"generation {known.number}", ends

@@ -6,7 +6,7 @@ producer gives it, and as one of a batch; while that batch is under test it is h
 of Social Security Cards, art. 12). Never here: a stage that is skipped, or a card that goes back a stage.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from service.actors import COUNTERS, Actor, StaffRole
+from service.announcements import Announcement, Topic
 from service.applications import (
     READY,
     Application,
@@ -31,11 +32,13 @@ from service.card_making import CardMaking, ProductionCards
 from service.cards import Status
 from service.changes import ROUNDS, Order
 from service.clock import Clock
+from service.errands import Errand
 from service.errors import Refusal, invalid
 from service.holders import Access, AccessLogStore, HolderStore
 from service.ids import ApplicationId, OperatorId, derived_id, is_id
 from service.imports import card_id_of
-from service.notifications import Notice, Notifications
+from service.locale import Locale
+from service.notifications import Notifications
 from service.numbers import InvalidNumber, parse_card_number
 from service.production_batches import Batch, BatchStore
 from service.regions import Regions
@@ -55,6 +58,14 @@ MOVERS: Final[Mapping[ApplicationStage, frozenset[StaffRole]]] = MappingProxyTyp
         _S.RECEIVED_BY_BANK: _PRODUCER | _BANK,
         _S.DELIVERED: _PRODUCER | _BANK | _BUREAU,
         _S.REJECTED: _PRODUCER | _BUREAU,
+    }
+)
+_TOPICS: Final[Mapping[Word, Topic]] = MappingProxyType(
+    {
+        "application_accepted": Topic.APPLICATION_ACCEPTED,
+        "card_in_production": Topic.CARD_IN_PRODUCTION,
+        "card_ready": Topic.CARD_READY,
+        "application_rejected": Topic.APPLICATION_REJECTED,
     }
 )
 MOVING_ROLES: Final[tuple[StaffRole, ...]] = ("production", "bureauClerk", "bureauSupervisor", "bankTeller")
@@ -175,7 +186,8 @@ class Production:
             if not move.collection.face_is_right:
                 return replace(_ended(application, "faceWrong", order, now), collected_by=move.collection.collected_by)
             after = replace(after, collected_by=move.collection.collected_by)
-        return replace(after, due=application.owing("card_ready" if after.to_be_fetched else None))
+        in_production: Word | None = "card_in_production" if stage is _S.IN_PRODUCTION else None
+        return replace(after, due=application.owing("card_ready" if after.to_be_fetched else in_production))
 
     async def _numbered(self, application: Application, batch: Batch | None, numbers: Numbers | None) -> Made:
         """The new card's numbers, when they can be its."""
@@ -217,8 +229,23 @@ class Production:
         )
         await self._log.record(application.holder_id, access)
 
+    async def _record_check(self, application: Application, order: Order) -> None:
+        """A check of its batch changes somebody's application and card."""
+        access_id = derived_id("acc", order.request.hex(), application.application_id, "checkBatch")
+        access = Access(
+            access_id=access_id,
+            at=self._clock.now(),
+            action="checkBatch",
+            by=order.actor.role,
+            channel=order.actor.channel or order.actor.role,
+            reason=None,
+            operator_id=OperatorId(order.actor.actor_id),
+        )
+        await self._log.record(application.holder_id, access)
+
     async def send_back(self, application: Application, order: Order) -> None:
         """The batch failed: the application begins anew, and the card that was made for it is nobody's."""
+        await self._record_check(application, order)
         for _ in range(ROUNDS):
             discard = application.made.card_id if application.made else None
             after = replace(
@@ -239,8 +266,9 @@ class Production:
             application = anew
         raise Refusal("unavailable", retry_after=1)
 
-    async def pass_test(self, application: Application) -> None:
+    async def pass_test(self, application: Application, order: Order) -> None:
         """The batch passed its checks: the card is no card under test any more, and may be fetched if it lies there."""
+        await self._record_check(application, order)
         for _ in range(ROUNDS):
             tell: Word | None = "card_ready" if application.stage is READY else None
             changed = await self._store.change(application, replace(application, under_test=False, due=application.owing(tell)))
@@ -253,9 +281,9 @@ class Production:
             application = anew
         raise Refusal("unavailable", retry_after=1)
 
-    async def undone(self, limit: int) -> Sequence[Callable[[], Awaitable[object]]]:
-        """What was decided and is not known to be done: each as work to be called, as often as need be."""
-        return [partial(self.follow, application) for application in await self._store.owing(limit)]
+    async def undone(self, limit: int) -> Sequence[Errand]:
+        """What was decided and is not known to be done; each may be done as often as need be."""
+        return [Errand(one.application_id, partial(self.follow, one)) for one in await self._store.owing(limit)]
 
     async def follow(self, application: Application) -> Application:
         """Bring the cards to where the application is and say what is to be said; doing it again changes nothing.
@@ -274,11 +302,14 @@ class Production:
 
     async def _tell(self, application: Application, due: Due) -> None:
         holder = await self._holders.holder(application.holder_id) if due.tell else None
-        if due.tell is None or holder is None or not holder.mobile:
+        if due.tell is None or holder is None:
             return
-        locale, region = application.locale, self._regions.get(application.region_code)
-        values = {"region": region.name(locale), "place": place_to_fetch(application, region, locale)}
-        await self._notifications.post(Notice(due.due_id, due.tell, holder.mobile, locale, values))
+        region = self._regions.get(application.region_code)
+
+        def values(locale: Locale) -> Mapping[str, object]:
+            return {"region": region.name(locale), "place": place_to_fetch(application, region, locale)}
+
+        await self._notifications.tell(holder, Announcement(due.due_id, _TOPICS[due.tell], application.locale, values))
 
 
 def _ended(application: Application, why: RejectionReason, order: Order, now: datetime) -> Application:

@@ -7,7 +7,7 @@ begin anew. Never here: a batch of several regions.
 """
 
 from asyncio import gather
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -18,6 +18,7 @@ from service.actors import COUNTERS, Actor, StaffRole
 from service.applications import Application, ApplicationStage, ApplicationStore
 from service.changes import ROUNDS, Order
 from service.clock import Clock
+from service.errands import Errand
 from service.errors import Refusal
 from service.ids import ApplicationId, BatchId, derived_id, is_id
 from service.locale import Locale
@@ -97,7 +98,7 @@ class BatchStore(Protocol):
 class Following(Protocol):
     """What becomes of the applications of a batch."""
 
-    async def pass_test(self, application: Application) -> None:
+    async def pass_test(self, application: Application, order: Order) -> None:
         """The batch passed: its card is under test no more."""
 
     async def send_back(self, application: Application, order: Order) -> None:
@@ -225,9 +226,9 @@ class ProductionBatches:
         page = found[:limit]
         return page, (page[-1].created_at, page[-1].batch_id) if len(found) > limit else None
 
-    async def undone(self, limit: int) -> Sequence[Callable[[], Awaitable[object]]]:
-        """Batches whose applications are not known to be where they are: each as work to be called, as often as need be."""
-        return [partial(self.follow, batch) for batch in await self._store.owing(limit)]
+    async def undone(self, limit: int) -> Sequence[Errand]:
+        """Batches whose applications are not known to be where they are; each may follow as often as need be."""
+        return [Errand(batch.batch_id, partial(self.follow, batch)) for batch in await self._store.owing(limit)]
 
     async def follow(self, batch: Batch) -> Batch:
         """Bring some of the batch's applications to where it is, the rest next time; doing it again changes nothing."""
@@ -239,7 +240,7 @@ class ProductionBatches:
             waiting = await self._applications.in_batch(batch.batch_id, _MOST_AT_ONCE, under_test=batch.state == "released")
             for application in waiting:
                 if batch.state == "released":
-                    await self._following.pass_test(application)
+                    await self._following.pass_test(application, batch.order())
                 else:
                     await self._following.send_back(application, batch.order())
             if len(waiting) == _MOST_AT_ONCE:

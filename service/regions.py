@@ -33,11 +33,10 @@ from service.policies import (
     RegionPolicy,
     ServicePinRule,
     months_after,
-    strict_shape,
 )
 from service.policy_checks import contradictions
 from service.publications import facts_of, faults_of, written_out
-from service.strict_toml import FaultyFileError, Objection, located, parse, read_text, shape
+from service.strict_toml import FaultyFileError, Objection, located, parse, read_text, shape, strict_shape
 
 # The words of a policy too, so that a noun which asks a region needs one import.
 __all__ = [
@@ -205,8 +204,8 @@ def _load(file: Path) -> Region:
         objections[:0] = failure.objections
     if pack and not objections:
         known = frozenset(facts_of(pack.names, pack.policy, LOCALES[0]))
-        for field, reason in faults_of(pack.policy.publications, known):
-            objections.append(Objection(file.name, f"policy.publications.{field}", reason))
+        for line, reason in faults_of(pack.policy.publications, known):
+            objections.append(Objection(file.name, f"policy.publications.{line}", reason))
     if pack is None or objections:
         raise FaultyFileError(located(content_text, objections))
     return Region(
@@ -226,5 +225,5 @@ def _faults(content: Mapping[str, object], stem: str) -> Iterator[tuple[str, str
     for index, code in enumerate(codes):
         if code is not None and code in codes[:index]:
             yield f"banks.{index}.code", "is listed twice"
-    for field, reason in contradictions(content.get("policy")):
-        yield f"policy.{field}", reason
+    for line, reason in contradictions(content.get("policy")):
+        yield f"policy.{line}", reason

@@ -21,10 +21,12 @@ from handlers.payload import LARGEST
 from handlers.routes import ADMIN_ROUTES, ROUTES
 from handlers.routing import Routing
 from handlers.sandbox import SANDBOX_ROUTES
+from handlers.tracing import traced
 from handlers.wire import Answering, Runner
-from service.app import Process, StartError, running
+from service.app import Process, running
 from service.config import Config
 from service.sandbox.sandbox import NotASandboxError
+from service.starting import StartError
 
 _ADMIN_DRAIN_SECONDS: Final = 1.0
 _LAST_ANSWER_SECONDS: Final = 1.0
@@ -72,12 +74,13 @@ def api_routes(*, sandbox: bool) -> tuple[Route, ...]:
 def _answering(process: Process, routes: Iterable[Route], leaving: asyncio.Event) -> Answering:
     """What answers for some rows of the API."""
     services = process.services
-    return border(
+    answering = border(
         Routing((route.method, route.path, endpoint(route, services)) for route in routes),
         services.metrics,
         frozenset(services.config.cors_origins),
         lambda: process.readiness.stopping or leaving.is_set(),
     )
+    return answering if process.tracing is None else traced(answering, process.tracing)
 
 
 @asynccontextmanager
@@ -93,7 +96,7 @@ async def serving(config: Config, *, seed_first: bool = False, handed: Handed | 
     documents = Documents(rows, server=server, page=config.sandbox)
     leaving = asyncio.Event()
     shown = documents.routes if config.sandbox else documents.routes[:1]
-    async with running(config) as process:
+    async with running(config, carries=config.relay == "inside") as process:
         if seed_first and process.sandbox is not None:
             try:
                 await process.sandbox.seed_if_empty()
@@ -126,6 +129,27 @@ async def serving(config: Config, *, seed_first: bool = False, handed: Handed | 
             await _close_doors(public)
             await _see_out(public, _LAST_ANSWER_SECONDS, asyncio.Event())
             await public.cleanup()
+            await admin.cleanup()
+
+
+@asynccontextmanager
+async def carrying(config: Config) -> AsyncIterator[tuple[Process, str]]:
+    """A process that carries and sends and answers nobody but its operators: the process, and where its admin port is.
+
+    Leaving it ends what is being sent. Raises StartError when the port is taken.
+    """
+    async with running(config, carries=True) as process:
+        admin = Runner(
+            _answering(process, ADMIN_ROUTES, asyncio.Event()),
+            largest=LARGEST,
+            head_seconds=config.header_seconds,
+            shutdown_timeout=_ADMIN_DRAIN_SECONDS,
+        )
+        try:
+            port = await _listen_admin(admin, config)
+            yield process, f"http://{config.admin_host}:{port}"
+        finally:
+            process.readiness.stopping = True
             await admin.cleanup()
 
 

@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
 from service.actors import Role, StaffRole
+from service.announcements import Topic
 from service.clock import Clock
 from service.errors import Refusal
 from service.ids import HolderId, OperatorId, SessionId, is_id, new_id
+from service.locale import DEFAULT_LOCALE, Locale
 from service.tokens import Claims, Tokens
 from service.vault import Vault
 
@@ -103,20 +105,28 @@ class Grant:
     refresh_expires_in: int
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a resident is to hear of a session that begins. `device`: a keyed code of what it was opened on, if that is new."""
+
+    topic: Topic
+    device: bytes | None
+
+
 class SessionStore(Protocol):
     """Where sessions are kept."""
 
     def session(self, session_id: SessionId) -> Awaitable[Session | None]:
         """A session, as strongly read as the last acknowledged write before the call."""
 
-    async def add(self, session: Session) -> None:
-        """Keep a new session; returns when it is safe."""
+    async def add(self, session: Session, locale: Locale, news: News | None) -> None:
+        """Keep a new session, with what its holder is to hear of it and in which language; returns when it is safe."""
 
     async def advance(self, session_id: SessionId, generation: int, now: datetime, idle_until: datetime) -> Session | None:
         """Move a live session from this generation to the next, once; None when it is not at this generation or over."""
 
-    async def end(self, session_id: SessionId, now: datetime, reason: str) -> None:
-        """End a session; ending it again changes nothing."""
+    async def end(self, session_id: SessionId, now: datetime, reason: str, tell: Topic | None = None) -> None:
+        """End a session, with what its holder is to hear of that; ending it again changes nothing."""
 
     async def end_all_of(self, operator_id: OperatorId, now: datetime, reason: str) -> None:
         """End every session of an operator."""
@@ -134,15 +144,17 @@ class Sessions:
         self._vault = vault
         self._clock = clock
 
-    async def open(self, holder_id: HolderId, method: Method) -> Grant:
-        """Start a session for a resident who was just verified."""
-        return await self._open(holder_id, "holder", Assurance(LEVELS[method], method))
+    async def open(
+        self, holder_id: HolderId, method: Method, locale: Locale = DEFAULT_LOCALE, news: News | None = None
+    ) -> Grant:
+        """Start a session for a resident who was just verified, with what they are to hear of it and in which language."""
+        return await self._open(holder_id, "holder", Assurance(LEVELS[method], method), locale, news)
 
     async def open_staff(self, operator_id: OperatorId, role: StaffRole) -> Grant:
         """Start a session for an operator who just signed in."""
-        return await self._open(operator_id, role, STAFF_ASSURANCE)
+        return await self._open(operator_id, role, STAFF_ASSURANCE, DEFAULT_LOCALE, None)
 
-    async def _open(self, subject: str, role: Role, assurance: Assurance) -> Grant:
+    async def _open(self, subject: str, role: Role, assurance: Assurance, locale: Locale, news: News | None) -> Grant:
         now, life = self._clock.now(), life_of(role)
         session = Session(
             session_id=SessionId(new_id("ses")),
@@ -156,7 +168,7 @@ class Sessions:
             generation=1,
             ended_at=None,
         )
-        await self._store.add(session)
+        await self._store.add(session, locale, news)
         return self._grant(session, now)
 
     def look_up(self, claims: Claims) -> Awaitable[Session | None]:
@@ -195,7 +207,9 @@ class Sessions:
             return self._grant(session, now)
         found = self._alive(await self._store.session(session_id), now, None)
         if found.generation > generation:
-            await self._store.end(session_id, now, "refreshTokenReused")
+            # An operator's institution finds it in the log; a resident hears of it.
+            tell = Topic.REFRESH_TOKEN_REUSED if found.role == "holder" else None
+            await self._store.end(session_id, now, "refreshTokenReused", tell)
         raise Refusal("token_revoked")
 
     async def logout(self, session: Session) -> None:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic_core import to_json
 
 T = TypeVar("T")
+
+# On the class of a table: no unknown field, and no value of another type.
+strict_shape = with_config(ConfigDict(extra="forbid", strict=True))
 
 # How the parser ends its message. One that says "at end of document" has no line.
 _PLACE: Final = re.compile(r" \(at line ([0-9]+), column [0-9]+\)$")

@@ -10,7 +10,6 @@ import typer
 import uvloop
 from rich.console import Console
 
-from service.app import StartError
 from service.config import Config, ConfigError, read_config
 from service.errors import Refusal
 from service.import_files import FileError
@@ -18,6 +17,7 @@ from service.import_runs import RunError
 from service.keyring import KeyringError
 from service.mongo.client import StorageError
 from service.mongo.migrations import MigrationError
+from service.starting import StartError
 
 out: Final = Console()
 err: Final = Console(stderr=True)

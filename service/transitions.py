@@ -100,8 +100,8 @@ PERMITTED: Final[Mapping[Role, frozenset[Action]]] = MappingProxyType({
     "production": frozenset(),
 })
 
-# What a guardian may do online for a dependant. A new card is handed to somebody who is looked at, and the PIN pays at pharmacies
-# and hospitals from the dependant's own account: for those they go to a counter.
+# What a guardian may do online for a dependant. A new card is handed to somebody who is looked at, and the PIN pays at
+# pharmacies and hospitals from the dependant's own account: for those they go to a counter.
 GUARDIANS_MAY: Final = _LOSS | {_A.ACTIVATE}
 
 # By which line of a region's `policy.channels` an action is narrowed; those without one are narrowed by role alone, and

@@ -26,6 +26,10 @@ class VaultError(Exception):
     """A sealed value does not open: a wrong place, an unknown key, or a changed byte."""
 
 
+class UnknownKeyError(VaultError):
+    """A sealed value names a key that this keyring does not hold; a process whose keyring does can open it."""
+
+
 class Vault:
     """Seals and opens fields with the keys of a keyring."""
 
@@ -43,7 +47,7 @@ class Vault:
                 self._ciphers[key.kid.encode()] = AESGCM(key.key)
             cipher = self._ciphers.get(kid)
             if cipher is None:
-                raise VaultError("sealed under a key that this keyring does not hold")
+                raise UnknownKeyError("sealed under a key that this keyring does not hold")
         return cipher
 
     def seal(self, collection: str, field: str, document: str, text: str) -> bytes:

@@ -30,8 +30,9 @@ compile() {
     printf 'deploy/lock/%s.txt: %s packages\n' "$kind" "$(grep -c '^[a-z].*==' "deploy/lock/$kind.txt")"
 }
 
-compile dev --extra embedded --extra dev "$@"
+compile dev --extra embedded --extra tracing --extra dev "$@"
 # The others are constrained by it, so that it holds every pin of theirs.
 sed -n 's/^\([a-z].*==[^\\]*[^\\ ]\) *\\*$/\1/p' deploy/lock/dev.txt >"$scratch/pins"
 compile sandbox --extra embedded --constraint "$scratch/pins"
 compile runtime --constraint "$scratch/pins"
+compile tracing --extra tracing --constraint "$scratch/pins"

@@ -33,19 +33,28 @@ cluster.accesses.createIndex({ holderId: 1, _id: 1 }, { name: "shard" });
 sh.shardCollection(named("cards"), { holderId: 1, _id: 1 });
 sh.shardCollection(named("accesses"), { holderId: 1, _id: 1 });
 
+// A lane of the ledger lies on one shard, because places, followers and entries are unique there; the eight may lie on eight.
+// `_id` of a link is drawn from one entry of one person, who is always in one lane.
+sh.shardCollection(named("ledger"), { lane: 1 });
+
 // A registration's id follows from the person, so that it is unique where the person's lie together.
 cluster.insurance.createIndex({ holderId: 1, _id: 1 }, { name: "shard" });
 sh.shardCollection(named("insurance"), { holderId: 1, _id: 1 });
 
+// What somebody agreed to, and what a city said last of them. The indexes that this needs are there.
+sh.shardCollection(named("consents"), { holderId: 1, _id: 1 });
+sh.shardCollection(named("last_known"), { holderId: 1, _id: 1 });
+
 // Found by ID number when somebody signs in; the index is a keyed code, spread evenly, and stays unique.
 sh.shardCollection(named("holders"), { idNumberIndex: 1 }, true);
 
-// A dependant's links lie together, because their seats are unique there; that index cannot be the shard key's, being partial.
-cluster.dependants.createIndex({ holderId: 1 }, { name: "shard" });
+// A dependant's links lie together, because their seats are unique there; that index cannot be the shard key's, being partial,
+// but another is there.
 sh.shardCollection(named("dependants"), { holderId: 1 });
 
 // Always asked for by their id, which is random.
-for (const collection of ["sessions", "idempotency", "limits", "lockouts", "verifications", "hotline_codes", "visits"]) {
+for (const collection of ["ledger_subjects", "sessions", "idempotency", "limits", "lockouts", "verifications", "hotline_codes", "visits", "ecards",
+    "ecard_codes", "contacts", "familiar_devices"]) {
     sh.shardCollection(named(collection), { _id: "hashed" });
 }
 
@@ -54,7 +63,7 @@ for (const collection of ["sessions", "idempotency", "limits", "lockouts", "veri
 for (const [digits, zone] of Object.entries(provinces)) {
     const first = `hld_${placeOf(Number(digits) * 10000)}`;
     const next = `hld_${placeOf((Number(digits) + 1) * 10000)}`;
-    for (const collection of ["cards", "accesses", "insurance"]) {
+    for (const collection of ["cards", "accesses", "insurance", "consents", "last_known"]) {
         sh.updateZoneKeyRange(named(collection), { holderId: first, _id: MinKey() }, { holderId: next, _id: MinKey() }, zone);
     }
 }

@@ -4,27 +4,27 @@ True here: a send carries the message's own id, so that a provider who knows it 
 whether this one does. Never here: a send whose outcome is guessed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-
-class SendFailed(Exception):  # noqa: N818  it says what happened
-    """The provider certainly did not take the message; it may be offered again."""
-
-
-class SendUncertain(Exception):  # noqa: N818  it says what happened
-    """Nobody knows whether the provider took the message."""
+from service.locale import Locale
 
 
 @dataclass(frozen=True, slots=True)
 class Sms:
-    """One text message. `message_id` stays the same over all tries; `code` is the one-time code in the text, if any."""
+    """One text message. `message_id` stays the same over all tries; `code` is the one-time code in the text, if any.
+
+    values: what stands in the places of the template, for providers who keep the templates themselves and put it there.
+    """
 
     message_id: str
     to: str
     template: str
     text: str
     code: str | None
+    values: Mapping[str, str]
+    locale: Locale
 
 
 class SmsGateway(Protocol):
@@ -33,4 +33,4 @@ class SmsGateway(Protocol):
     deduplicates: bool
 
     async def send(self, sms: Sms) -> None:
-        """Hand the message over. Raises SendFailed or SendUncertain."""
+        """Hand the message over. Raises SendFailed, SendRefused or SendUncertain."""

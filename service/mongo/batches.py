@@ -10,6 +10,7 @@ waits while nobody is about to fetch it.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 # Seconds; many times what a batch takes, also in a process that is busy: who is impatient there makes it busier.
@@ -18,11 +19,22 @@ PATIENCE: Final = 0.05
 ItemT = TypeVar("ItemT")
 
 
-class Batches(Generic[ItemT]):
-    """Runs added items in batches. `run` answers for every item of its batch and never raises."""
+@dataclass(slots=True)
+class Trips:
+    """How many batches went out, and how many items were in them all together."""
 
-    def __init__(self, run: Callable[[list[ItemT]], Awaitable[None]], *, most_items: int, most_batches: int) -> None:
+    batches: int = 0
+    items: int = 0
+
+
+class Batches(Generic[ItemT]):
+    """Runs added items in batches. `run` answers for every item of its batch and never raises. `trips` counts them."""
+
+    def __init__(
+        self, run: Callable[[list[ItemT]], Awaitable[None]], trips: Trips, *, most_items: int, most_batches: int
+    ) -> None:
         self._run = run
+        self._trips = trips
         self._most_items = most_items
         self._most_batches = most_batches
         self._waiting: list[ItemT] = []
@@ -57,6 +69,8 @@ class Batches(Generic[ItemT]):
             await asyncio.sleep(0)
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._most_items], self._waiting[self._most_items :]
+                self._trips.batches += 1
+                self._trips.items += len(batch)
                 await self._run(batch)
                 if len(self._drains) > 1 and len(self._waiting) < self._most_items:
                     # It was needed once. The others go on, each with the more in it; should they hang, see `_wait_no_more`.

@@ -4,7 +4,7 @@ True here: every change of a card is one conditional write on id, status and ver
 here: a number or a name in plain; they are sealed for this document, and found through blind indexes.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, Final
@@ -24,11 +24,12 @@ from service.cards import (
     Stage,
     Status,
 )
+from service.deliveries import MOST_COUNTED
 from service.ids import ActivationId, CardId, HolderId
-from service.mongo.client import Database, Document, Duplicate
+from service.mongo.client import Database, Document, Duplicate, change_of
 from service.mongo.reads import Reads
 from service.mongo.writes import Writes
-from service.relay import Happening
+from service.relay import Happening, Waiting
 from service.vault import Vault
 
 NAME: Final = "cards"
@@ -177,11 +178,30 @@ class MongoCardStore:
             for item in document["outbox"]
         ]
 
-    async def carried(self, happening: Happening) -> None:
-        await self._collection.update({"_id": happening.card_id}, {"$pull": {"outbox": {"id": happening.happening_id}}})
+    async def carried(self, happenings: Sequence[Happening]) -> None:
+        ids: dict[CardId, list[str]] = {}
+        for happening in happenings:
+            ids.setdefault(happening.card_id, []).append(happening.happening_id)
+        _, errors = await self._collection.bulk(
+            [change_of({"_id": card_id}, {"$pull": {"outbox": {"id": {"$in": these}}}}) for card_id, these in ids.items()]
+        )
+        for error in errors.values():
+            raise error
 
     async def waiting(self) -> bool:
         return await self._collection.find_one({"outbox.id": {"$exists": True}}, {"_id": 1}) is not None
+
+    async def backlog(self) -> Waiting:
+        # Counted there: only the sum travels.
+        found = await self._collection.aggregate(
+            [
+                {"$match": {"outbox.id": {"$exists": True}}},
+                {"$limit": MOST_COUNTED},
+                {"$unwind": "$outbox"},
+                {"$group": {"_id": None, "number": {"$sum": 1}, "oldest": {"$min": "$outbox.at"}}},
+            ]
+        )
+        return Waiting(found[0]["number"], found[0]["oldest"]) if found else Waiting(0, None)
 
     async def add(self, card: Card, id_number: str, figures: tuple[Figure, ...]) -> bool:
         try:
@@ -268,20 +288,22 @@ def card_document(
         "medical": card.stored_medical,
         "pin": _pin_document(card.pin),
         "lockReason": card.lock_reason,
-        "accounts": [
-            {
-                "account": figure.account,
-                "balanceFen": figure.balance_fen,
-                "status": figure.status,
-                "asOf": figure.as_of,
-                "source": figure.source,
-            }
-            for figure in figures
-        ],
+        "accounts": [account_document(figure) for figure in figures],
         "expiresOn": card.expires_on.isoformat(),
         "version": card.version,
         "history": [_past(card, number, entry) for number, entry in enumerate(history, start=1)],
         "outbox": [],
+    }
+
+
+def account_document(figure: Figure) -> Document:
+    """One of the figures in a card's document."""
+    return {
+        "account": figure.account,
+        "balanceFen": figure.balance_fen,
+        "status": figure.status,
+        "asOf": figure.as_of,
+        "source": figure.source,
     }
 
 

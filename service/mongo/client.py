@@ -8,7 +8,7 @@ Never here: a guess. A write whose answer was lost is `outcome_unknown`, not a f
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
@@ -23,9 +23,11 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
     WaitQueueTimeoutError,
 )
+from pymongo.monitoring import CommandListener
 from pymongo.read_concern import ReadConcern
 
 from service.errors import Refusal
+from service.mongo.batches import Trips
 
 _TIMES_WITH_ZONE: Final[CodecOptions[dict[str, Any]]] = CodecOptions(tz_aware=True)
 Document = dict[str, Any]
@@ -77,12 +79,18 @@ _WRITE: Final = _Guard(write=True)
 class Collection:
     """One collection, with the calls that the stores need."""
 
-    def __init__(self, motor: "AsyncIOMotorCollection[Document]") -> None:
+    def __init__(self, motor: "AsyncIOMotorCollection[Document]", trips: dict[tuple[str, str], Trips]) -> None:
+        """`trips`: those of the whole process, by collection and kind."""
         self._motor = motor
+        self._trips = trips
 
     @property
     def name(self) -> str:
         return str(self._motor.name)
+
+    def shared_trips(self, kind: Literal["read", "write"]) -> Trips:
+        """Where shared trips to this collection are counted."""
+        return self._trips.setdefault((self.name, kind), Trips())
 
     async def find_one(self, query: Mapping[str, Any], projection: Mapping[str, Any] | None = None) -> Document | None:
         """The first match."""
@@ -102,6 +110,16 @@ class Collection:
             cursor = self._motor.find(query, projection, batch_size=limit + 1).limit(limit)
             return await (cursor.sort(list(sort)) if sort else cursor).to_list(limit)
 
+    async def aggregate(self, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
+        """What a pipeline that ends with a few documents gives."""
+        with _READ:
+            return await self._motor.aggregate(list(pipeline)).to_list(None)
+
+    async def count(self, query: Mapping[str, Any], limit: int) -> int:
+        """How many match, counted no further than `limit`."""
+        with _READ:
+            return int(await self._motor.count_documents(query, limit=limit))
+
     async def insert(self, document: Document) -> None:
         """Add a document. Raises Duplicate."""
         with _WRITE:
@@ -115,6 +133,16 @@ class Collection:
             except BulkWriteError as error:
                 return _duplicates(error)
         return []
+
+    async def insert_in_order(self, documents: Sequence[Document]) -> bool:
+        """Add documents one after the other, up to the first of which a key is there already; whether all were added."""
+        with _WRITE:
+            try:
+                await self._motor.insert_many(documents, ordered=True)
+            except BulkWriteError as error:
+                _duplicates(error)
+                return False
+        return True
 
     async def bulk(self, operations: Sequence[Operation]) -> tuple[int, dict[int, Exception]]:
         """Do all of them, in any order: how many were done, and what became of others by their place: Duplicate, or refused.
@@ -174,7 +202,7 @@ class Collection:
             return bool((await self._motor.delete_one(query)).deleted_count)
 
     async def delete_all(self, query: Mapping[str, Any] | None = None) -> None:
-        """Delete every match, or everything. Only a sandbox does that."""
+        """Delete every match, or everything. Only a sandbox and an erasure do that."""
         with _WRITE:
             await self._motor.delete_many(query or {})
 
@@ -222,12 +250,15 @@ def _duplicates(error: BulkWriteError) -> list[int]:
 class Database:
     """A connection to one database. Use as an async context manager: leaving it closes every connection."""
 
-    def __init__(self, uri: str, name: str, *, deadline_seconds: float, pool: int) -> None:
-        """Raises ConfigurationFault for a URI that cannot be one; connects later."""
+    def __init__(
+        self, uri: str, name: str, *, deadline_seconds: float, pool: int, listeners: Sequence[CommandListener] = ()
+    ) -> None:
+        """Raises ConfigurationFault for a URI that cannot be one; connects later. `listeners` hear of every command."""
         try:
             self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
                 uri,
                 appname="yika",
+                event_listeners=list(listeners),
                 tz_aware=True,
                 maxPoolSize=pool,
                 timeoutMS=int(deadline_seconds * 1000),
@@ -238,6 +269,7 @@ class Database:
             )
         except (InvalidURI, ConfigurationError, ValueError) as error:
             raise ConfigurationFault(type(error).__name__) from None
+        self._trips: dict[tuple[str, str], Trips] = {}
         self._database = self._client.get_database(
             name,
             codec_options=_TIMES_WITH_ZONE,
@@ -256,7 +288,11 @@ class Database:
 
     def collection(self, name: str) -> Collection:
         """A collection by name."""
-        return Collection(self._database[name])
+        return Collection(self._database[name], self._trips)
+
+    def shared_trips(self) -> list[tuple[tuple[str, str], tuple[int, int]]]:
+        """How many trips callers shared, and how many items these carried, by collection and kind."""
+        return [(words, (trips.batches, trips.items)) for words, trips in self._trips.items()]
 
     async def ping(self) -> None:
         """Refuses with `unavailable` when no primary answers."""

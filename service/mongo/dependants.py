@@ -2,16 +2,18 @@
 
 True here: a link is a document of its own, because it begins and ends apart from both people. Its id follows from the two,
 so there is one a pair; a seat of the dependant's is one link's at a time, by a unique index, so that many at once take no
-more seats than there are. A link that was ended stays, without a seat. Never here: the day it ends in plain; that is a
-birthday, some years on.
+more seats than there are. A link that was ended stays, without a seat. What both are to hear of it lies in it until they
+were told. Never here: the day it ends in plain; that is a birthday, some years on.
 """
 
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Final
 
+from service.dependant_news import DependantNews, Turn
 from service.dependants import MOST_GUARDIANS, Dependant
 from service.ids import DependantId, HolderId
+from service.locale import DEFAULT_LOCALE, Locale
 from service.mongo.client import Database, Document, Duplicate
 from service.mongo.writes import Writes
 from service.vault import Vault
@@ -20,7 +22,7 @@ NAME: Final = "dependants"
 
 
 class MongoDependantStore:
-    """DependantStore."""
+    """DependantStore and DependantNewsStore."""
 
     def __init__(self, database: Database, vault: Vault) -> None:
         self._collection = database.collection(NAME)
@@ -40,21 +42,44 @@ class MongoDependantStore:
         documents = await self._collection.find(query, sort=[("_id", 1)], limit=limit)
         return [self._link(document) for document in documents]
 
-    async def link(self, before: Dependant | None, link: Dependant) -> bool:
-        document = self._document(link)
+    async def link(self, before: Dependant | None, link: Dependant, locale: Locale = DEFAULT_LOCALE) -> bool:
+        document, news = self._document(link), _news_item(link, "linked", locale)
         try:
             if before is None:
-                await self._collection.insert(document)
+                await self._collection.insert(document | {"news": [news]})
                 return True
             del document["_id"]
-            return await self._collection.update(_as_read(before), {"$set": document})
+            return await self._collection.update(_as_read(before), {"$set": document, "$push": {"news": news}})
         except Duplicate:
             # Somebody made this link, or took this seat, at the same instant.
             return False
 
-    async def end(self, link: Dependant, at: datetime, request: bytes) -> bool:
-        ended = {"$set": {"endedAt": at, "endedBy": request}, "$unset": {"seat": ""}}
+    async def end(self, link: Dependant, at: datetime, request: bytes, locale: Locale = DEFAULT_LOCALE) -> bool:
+        ended: Document = {
+            "$set": {"endedAt": at, "endedBy": request},
+            "$unset": {"seat": ""},
+            "$push": {"news": _news_item(link, "ended", locale)},
+        }
         return await self._collection.update(_as_read(link), ended)
+
+    async def news(self, limit: int) -> list[DependantNews]:
+        documents = await self._collection.find({"news.id": {"$exists": True}}, limit=limit)
+        return [
+            DependantNews(
+                item["id"],
+                DependantId(document["_id"]),
+                HolderId(document["guardianId"]),
+                HolderId(document["holderId"]),
+                item["turn"],
+                item["locale"],
+            )
+            for document in documents
+            for item in document["news"]
+        ]
+
+    async def carried(self, news: DependantNews) -> None:
+        whose = {"_id": news.dependant_id, "holderId": news.holder_id}
+        await self._collection.update(whose, {"$pull": {"news": {"id": news.news_id}}})
 
     async def put(self, link: Dependant) -> None:
         """Put a link, for a sandbox."""
@@ -88,6 +113,10 @@ class MongoDependantStore:
             ended_at=document["endedAt"],
             ended_by=bytes(ended_by) if ended_by is not None else None,
         )
+
+
+def _news_item(link: Dependant, turn: Turn, locale: Locale) -> Document:
+    return {"id": f"{link.dependant_id}:{link.version}:{turn}", "turn": turn, "locale": locale}
 
 
 def _as_read(link: Dependant) -> Document:

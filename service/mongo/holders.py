@@ -4,6 +4,7 @@ True here: a person is found by the blind index of the ID number only; names are
 register is asked about beside the ID number, never by itself.
 """
 
+import secrets
 from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import datetime
@@ -18,6 +19,7 @@ from service.vault import Vault
 
 NAME: Final = "holders"
 ACCESSES: Final = "accesses"
+NONCE_BYTES: Final = 16
 
 
 class MongoHolderStore:
@@ -99,6 +101,7 @@ class MongoAccessLogStore:
 
     def __init__(self, database: Database) -> None:
         self._collection = database.collection(ACCESSES)
+        self._writes = Writes(self._collection)
 
     async def record(self, holder_id: HolderId, access: Access) -> None:
         document: Document = {
@@ -109,6 +112,8 @@ class MongoAccessLogStore:
             "by": access.by,
             "channel": access.channel,
             "reason": access.reason,
+            # The ledger commits to what is said here by a digest; without this, words could be tried out against it.
+            "nonce": secrets.token_bytes(NONCE_BYTES),
         }
         if access.operator_id is not None:
             document["operatorId"] = access.operator_id
@@ -116,7 +121,7 @@ class MongoAccessLogStore:
             document["ticket"] = access.ticket
         # One that is there already was written by another request for the same thing, or by this one before it was cut off.
         with suppress(Duplicate):
-            await self._collection.insert(document)
+            await self._writes.insert(document)
 
     async def entries(self, holder_id: HolderId, after: tuple[datetime, str] | None, limit: int) -> list[Access]:
         query: Document = {"holderId": holder_id}
@@ -124,7 +129,18 @@ class MongoAccessLogStore:
             at, access_id = after
             query["$or"] = [{"at": {"$lt": at}}, {"at": at, "_id": {"$lt": access_id}}]
         documents = await self._collection.find(query, sort=[("at", -1), ("_id", -1)], limit=limit)
-        return [
-            Access(d["_id"], d["at"], d["action"], d["by"], d["channel"], d["reason"], d.get("operatorId"), d.get("ticket"))
-            for d in documents
-        ]
+        return [access_of(document) for document in documents]
+
+
+def access_of(document: Document) -> Access:
+    """The entry of a document."""
+    return Access(
+        access_id=document["_id"],
+        at=document["at"],
+        action=document["action"],
+        by=document["by"],
+        channel=document["channel"],
+        reason=document["reason"],
+        operator_id=document.get("operatorId"),
+        ticket=document.get("ticket"),
+    )

@@ -56,12 +56,12 @@ class MongoIdempotencyStore:
             return Found(print_, now, None)
         return Found(bytes(found["fingerprint"]), found["leaseUntil"], self._answer(mark, found["answer"]))
 
-    async def complete(self, claim: Claim, answer: Answer) -> None:
+    async def complete(self, claim: Claim, answer: Answer, whose: str | None = None) -> None:
         body = self._vault.seal(NAME, "answer", claim.mark.hex(), answer.body.decode())
-        await self._writes.update(
-            _still(claim),
-            {"$set": {"answer": {"status": answer.status, "mediaType": answer.media_type, "body": body}}},
-        )
+        kept: Document = {"answer": {"status": answer.status, "mediaType": answer.media_type, "body": body}}
+        if whose is not None:
+            kept["holderId"] = whose
+        await self._writes.update(_still(claim), {"$set": kept})
 
     async def release(self, claim: Claim) -> None:
         await self._collection.delete(_still(claim) | {"answer": None})

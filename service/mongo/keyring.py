@@ -18,6 +18,12 @@ async def is_production(database: Database) -> bool:
     return await database.collection(NAME).find_one({"_id": _MARK}) is not None
 
 
+async def keyring_of(database: Database, vault: Vault) -> bool | None:
+    """Whether this vault's keyring is the one of the data; None for a database that has no mark yet. Leaves none."""
+    found = await database.collection(NAME).find_one({"_id": _MARK})
+    return None if found is None else bytes(found["mark"]) == vault.mac("keyring-mark")
+
+
 async def holds_the_keyring_of(database: Database, vault: Vault) -> bool:
     """Whether this vault's keyring is the one of the data; the first to ask of an empty database leaves its mark."""
     collection = database.collection(NAME)

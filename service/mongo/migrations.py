@@ -12,7 +12,18 @@ from typing import Final
 
 from service.ids import new_id
 from service.mongo.client import Database, Duplicate
-from service.mongo.validators import APPLICATION_SCHEMA, BATCH_SCHEMA, CARD_SCHEMA, RELATION_SCHEMA
+from service.mongo.validators import (
+    APPLICATION_SCHEMA,
+    BATCH_SCHEMA,
+    CARD_SCHEMA,
+    CHECKPOINT_SCHEMA,
+    CONSENT_SCHEMA,
+    CONTACTS_SCHEMA,
+    ECARD_SCHEMA,
+    LAST_KNOWN_SCHEMA,
+    LINK_SCHEMA,
+    RELATION_SCHEMA,
+)
 
 NAME: Final = "migrations"
 _LOCK: Final = "lock"
@@ -129,6 +140,70 @@ async def _batches(database: Database) -> None:
     await batches.ensure_index([("due", 1)], name="due", sparse=True)
 
 
+async def _consents(database: Database) -> None:
+    await database.validate("consents", CONSENT_SCHEMA)
+    # A person's lie together; the id follows from the person and the purpose.
+    consents = database.collection("consents")
+    await consents.ensure_index([("holderId", 1), ("_id", 1)], name="holder")
+    await consents.ensure_index([("news.id", 1)], name="news", sparse=True)
+
+
+async def _guardians(database: Database) -> None:
+    # Receipts of those who acted for others. Cards on which nobody did are not in it.
+    await database.collection("cards").ensure_index([("history.guardian", 1)], name="guardian", sparse=True)
+
+
+async def _ledger(database: Database) -> None:
+    await database.validate("ledger", LINK_SCHEMA)
+    await database.validate("ledger_checkpoints", CHECKPOINT_SCHEMA)
+    links, accesses = database.collection("ledger"), database.collection("accesses")
+    # A place is taken once, and a link is followed by one: so no two can append behind the same.
+    await links.ensure_index([("lane", 1), ("seq", 1)], name="place", unique=True)
+    await links.ensure_index([("lane", 1), ("previous", 1)], name="previous", unique=True)
+    # An entry without a place waits for one, also when an older version wrote it; the others lie in the chain's order.
+    await accesses.ensure_index([("chained.lane", 1), ("chained.seq", 1), ("at", 1)], name="chained")
+    await accesses.ensure_index([("action", 1)], name="erasure", partialFilterExpression={"action": "erase"})
+
+
+async def _ecards(database: Database) -> None:
+    await database.validate("ecards", ECARD_SCHEMA)
+    await database.collection("ecards").ensure_index([("news.id", 1)], name="news", sparse=True)
+    codes = database.collection("ecard_codes")
+    await codes.ensure_index([("known", 1)], name="known")
+    await codes.ensure_index([("expiresAt", 1)], name="expiry", expireAfterSeconds=3600)
+
+
+async def _last_known(database: Database) -> None:
+    await database.validate("last_known", LAST_KNOWN_SCHEMA)
+    kept = database.collection("last_known")
+    await kept.ensure_index([("holderId", 1), ("_id", 1)], name="holder")
+    await kept.ensure_index([("expiresAt", 1)], name="expiry", expireAfterSeconds=3600)
+
+
+async def _queues(database: Database) -> None:
+    # A queue by itself, so that none is looked through for another's messages. Those of earlier versions are in none.
+    await database.collection("messages").ensure_index([("queue", 1), ("state", 1), ("dueAt", 1)], name="queue")
+
+
+async def _data_rights(database: Database) -> None:
+    # So that what is kept about somebody is found by whose it is, to be copied or erased.
+    for name in ("approvals", "dependants", "visits", "verifications", "ecards", "ecard_codes", "messages"):
+        await database.collection(name).ensure_index([("holderId", 1)], name="whose")
+    # Only answers that show personal data say whose they are.
+    await database.collection("idempotency").ensure_index([("holderId", 1)], name="whose", sparse=True)
+    await database.collection("messages").ensure_index([("toIndex", 1)], name="to")
+    await database.collection("erasures").ensure_index([("step", 1), ("dueAt", 1)], name="due")
+
+
+async def _contacts(database: Database) -> None:
+    await database.validate("contacts", CONTACTS_SCHEMA)
+    for name in ("contacts", "dependants"):
+        await database.collection(name).ensure_index([("news.id", 1)], name="news", sparse=True)
+    await database.collection("sessions").ensure_index([("news.topic", 1)], name="news", sparse=True)
+    # A device is forgotten on its day; whoever asks about one looks at the time too.
+    await database.collection("familiar_devices").ensure_index([("expiresAt", 1)], name="expiry", expireAfterSeconds=3600)
+
+
 STEPS: Final = (
     Step(1, "cards: validator and indexes", _cards),
     Step(2, "holders, dependants and accesses: indexes", _people),
@@ -142,6 +217,14 @@ STEPS: Final = (
     Step(10, "insurance: validator, whose relations, and what waits", _insurance),
     Step(11, "applications: validator, one of a kind under way, numbers of new cards, and what is due", _applications),
     Step(12, "production batches: validator, lists, and what is due", _batches),
+    Step(13, "consents: validator, whose they are, and news", _consents),
+    Step(14, "cards: on which somebody acted as guardian", _guardians),
+    Step(15, "ledger: validators, places and followers taken once, entries in the order of the chain", _ledger),
+    Step(16, "e-cards: validator, news; their codes and expiry", _ecards),
+    Step(17, "last known documents of cities: validator, whose they are, and expiry", _last_known),
+    Step(18, "messages: a queue for each channel and one for codes", _queues),
+    Step(19, "what is kept about somebody is found by whose it is; erasures", _data_rights),
+    Step(20, "contacts: validator; what people are to hear of sessions and links; familiar devices", _contacts),
 )
 
 

@@ -136,6 +136,8 @@ def _institution(document: Document) -> Institution:
         region_codes=tuple(document["regionCodes"]),
         bank_code=document["bankCode"],
         credit_code=document["creditCode"],
+        # Documents of earlier versions do not say; nobody is designated by silence.
+        redeems_ecards=document.get("redeemsEcards", False),
     )
 
 
@@ -147,4 +149,5 @@ def _institution_document(institution: Institution) -> Document:
         "regionCodes": list(institution.region_codes),
         "bankCode": institution.bank_code,
         "creditCode": institution.credit_code,
+        "redeemsEcards": institution.redeems_ecards,
     }

@@ -41,7 +41,7 @@ class Reads(Generic[ValueT]):
         self._fields = fields
         self._projection = projection
         self._readers: dict[Key, list[asyncio.Future[ValueT | None]]] = {}
-        self._batches = Batches(self._answer, most_items=MOST_IDS, most_batches=most_queries)
+        self._batches = Batches(self._answer, collection.shared_trips("read"), most_items=MOST_IDS, most_batches=most_queries)
 
     def get(self, *key: str | bytes) -> asyncio.Future[ValueT | None]:
         """The document's value, at least as new as the last write acknowledged before this call; None when there is none.

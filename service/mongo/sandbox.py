@@ -12,13 +12,20 @@ from service.mongo import (
     applications,
     approvals,
     cards,
+    consents,
+    contacts,
     dependants,
+    ecards,
+    erasures,
+    familiar,
     holders,
     hotline,
     idempotency,
     identity,
     imports,
     insurance,
+    last_known,
+    ledger,
     limits,
     lockouts,
     notifications,
@@ -30,6 +37,7 @@ from service.mongo import (
 from service.mongo.client import Database, Document, Duplicate
 from service.mongo.keyring import is_production
 from service.sandbox.gateways import Fault, Gateway, Sent
+from service.sandbox.sandbox import Kept
 from service.vault import Vault
 
 MESSAGES: Final = "sandbox_messages"
@@ -38,11 +46,15 @@ STATE: Final = "sandbox_state"
 
 _CLOCK: Final = "clock"
 _SEEDING: Final = "seeding"
+_RESET: Final = "reset"
 # What a reset forgets whole; limits last, because a try that was under way may still be counted.
 _PASSING: Final = (
     applications.NAME,
     production_batches.NAME,
     holders.ACCESSES,
+    ledger.NAME,
+    ledger.SUBJECTS,
+    ledger.CHECKPOINTS,
     identity.NAME,
     idempotency.NAME,
     imports.NAME,
@@ -52,7 +64,11 @@ _PASSING: Final = (
     lockouts.NAME,
     hotline.NAME,
     visits.NAME,
+    last_known.NAME,
+    ecards.NAME,
+    ecards.CODES,
     approvals.NAME,
+    familiar.NAME,
     limits.NAME,
 )
 
@@ -63,6 +79,7 @@ class MongoSandboxStore:
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self._messages = database.collection(MESSAGES)
+        self._posted = database.collection(notifications.NAME)
         self._faults = database.collection(FAULTS)
         self._state = database.collection(STATE)
         self._passing = [database.collection(name) for name in _PASSING]
@@ -89,27 +106,32 @@ class MongoSandboxStore:
         await self._state.update({"_id": _SEEDING}, done, upsert=True)
 
     async def forget(self, now: datetime) -> None:
+        # Nobody has led since the reset began, so no link is appended behind one that is deleted here.
         await asyncio.gather(
             *(collection.delete_all() for collection in self._passing),
             self._sessions.delete_all({"createdAt": {"$gt": now}}),
         )
+        await self._lead_the_ledger(None)
 
-    async def retain(
-        self,
-        holder_ids: list[str],
-        card_ids: list[str],
-        dependant_ids: list[str],
-        operator_ids: list[str],
-        registration_ids: list[str],
-    ) -> None:
-        kept = (
-            (holders.NAME, holder_ids),
-            (cards.NAME, card_ids),
-            (dependants.NAME, dependant_ids),
-            (operators.NAME, operator_ids),
-            (insurance.NAME, registration_ids),
+    async def _lead_the_ledger(self, owner: str | None) -> None:
+        """Take the ledger's lease from whoever has it; with nobody in their place, whoever is first leads."""
+        lease: Document = {"$set": {"owner": owner, "beat": 0}, "$inc": {"fence": 1}}
+        await self._database.collection(ledger.STATE).update({"_id": ledger.LEASE}, lease, upsert=True)
+
+    async def retain(self, kept: Kept) -> None:
+        await self._lead_the_ledger(_RESET)
+        named: tuple[tuple[str, list[str]], ...] = (
+            (holders.NAME, kept.holders),
+            (cards.NAME, kept.cards),
+            (dependants.NAME, kept.dependants),
+            (operators.NAME, kept.operators),
+            (insurance.NAME, kept.relations),
+            (consents.NAME, kept.consents),
+            # Before anybody is put back, or a relay would go on erasing them.
+            (erasures.NAME, []),
+            (contacts.NAME, kept.contacts),
         )
-        await asyncio.gather(*(self._database.collection(name).delete_all({"_id": {"$nin": ids}}) for name, ids in kept))
+        await asyncio.gather(*(self._database.collection(name).delete_all({"_id": {"$nin": ids}}) for name, ids in named))
 
     async def keep(self, sent: Sent) -> None:
         def sealed(field: str, value: str) -> bytes:
@@ -134,6 +156,10 @@ class MongoSandboxStore:
     async def sent_to(self, to: str, limit: int) -> list[Sent]:
         index = self._vault.index("sandboxTo", to)
         documents = await self._messages.find({"toIndex": index}, sort=[("sentAt", -1), ("_id", 1)], limit=limit)
+        # A code overtakes what was posted before it, by a moment; who asks for the newest means what was posted last.
+        ids = [document["_id"] for document in documents]
+        posted = {one["_id"]: one["createdAt"] for one in await self._posted.find({"_id": {"$in": ids}}, limit=limit)}
+        documents.sort(key=lambda document: str(posted.get(document["_id"], document["sentAt"])), reverse=True)
         return [self._sent(document) for document in documents]
 
     async def take_fault(self, gateway: Gateway, among: tuple[Fault, ...]) -> Fault | None:

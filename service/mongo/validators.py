@@ -6,9 +6,13 @@ Never here: a rule about values that only the code can judge.
 
 from typing import Any, Final
 
+from service.announcements import OPTIONAL_KINDS, Topic
 from service.applications import ApplicationStage
 from service.cards import BankStatus, MedicalStatus, PinState, Stage, Status
+from service.consents import Purpose
+from service.gateways.upstream import QUESTIONS
 from service.insurance import INSURANCES
+from service.locale import LOCALES
 from service.production_batches import CHECKS
 
 
@@ -173,4 +177,106 @@ BATCH_SCHEMA: Final = _object(
         "version": _COUNT,
     },
     {"due": {"enum": [True]}},
+)
+
+ECARD_SCHEMA: Final = _object(
+    {
+        "_id": {"bsonType": "string", "pattern": "^ecd_[a-z2-7]{24}$"},
+        "holderId": {"bsonType": "string", "pattern": "^hld_[a-z2-7]{24}$"},
+        "cardId": {"bsonType": "string", "pattern": "^card_[a-z2-7]{24}$"},
+        "level": {"enum": [1, 2]},
+        "password": _TEXT_OR_NOT,
+        "wrongTries": _COUNT,
+        "version": _COUNT,
+        "appliedAt": _TIME,
+        "changedAt": _TIME,
+        "requests": {"bsonType": "array", "items": _BYTES},
+        "news": {
+            "bsonType": "array",
+            "items": _object({"id": _TEXT, "name": _TEXT, "at": _TIME, "tell": _TEXT, "locale": _TEXT}),
+        },
+    }
+)
+
+CONSENT_SCHEMA: Final = _object(
+    {
+        "_id": {"bsonType": "string", "pattern": "^cns_[a-z2-7]{24}$"},
+        "holderId": {"bsonType": "string", "pattern": "^hld_[a-z2-7]{24}$"},
+        "purpose": _one_of(Purpose),
+        "turns": {
+            "bsonType": "array",
+            "minItems": 1,
+            "items": _object(
+                {
+                    "turn": {"enum": ["given", "withdrawn"]},
+                    "at": _TIME,
+                    "channel": _TEXT,
+                    "wording": {"bsonType": ["int", "long"], "minimum": 1},
+                    "request": _BYTES,
+                }
+            ),
+        },
+    },
+    {"news": {"bsonType": "array", "items": _object({"id": _TEXT, "turn": _TEXT, "wording": _COUNT, "locale": _TEXT})}},
+)
+
+CONTACTS_SCHEMA: Final = _object(
+    {
+        "_id": {"bsonType": "string", "pattern": "^hld_[a-z2-7]{24}$"},
+        "email": _BYTES_OR_NOT,
+        "confirmedAt": {"bsonType": ["date", "null"]},
+        "pending": {
+            "oneOf": [
+                {"bsonType": "null"},
+                _object({"email": _BYTES, "code": _BYTES, "tries": _COUNT, "expiresAt": _TIME}),
+            ]
+        },
+        "smsDeclined": {"bsonType": "array", "items": {"enum": [*OPTIONAL_KINDS]}},
+        "emailDeclined": {"bsonType": "array", "items": {"enum": [*OPTIONAL_KINDS]}},
+        "locale": {"enum": [*LOCALES, None]},
+        "version": _COUNT,
+        "changedBy": _BYTES_OR_NOT,
+    },
+    {
+        "news": {
+            "bsonType": "array",
+            "items": _object({"id": _TEXT, "topic": _one_of(Topic), "locale": _TEXT, "instead": _BYTES_OR_NOT}),
+        }
+    },
+)
+
+LINK_SCHEMA: Final = _object(
+    {
+        "_id": _BYTES,
+        "lane": {"bsonType": "int", "minimum": 0, "maximum": 255},
+        "seq": {"bsonType": ["int", "long"], "minimum": 1},
+        "previous": _BYTES,
+        "hash": _BYTES,
+        "subject": _BYTES,
+        "at": _TIME,
+        "action": _TEXT,
+        "by": _TEXT,
+        "channel": _TEXT,
+        "operatorId": _TEXT_OR_NOT,
+    }
+)
+CHECKPOINT_SCHEMA: Final = _object(
+    {
+        "_id": {"bsonType": ["int", "long"], "minimum": 1},
+        "at": _TIME,
+        "signed": {"bsonType": "string", "minLength": 1},
+        "links": _COUNT,
+    }
+)
+
+LAST_KNOWN_SCHEMA: Final = _object(
+    {
+        "_id": {"bsonType": "string", "pattern": "^lkn_[a-z2-7]{24}$"},
+        "holderId": {"bsonType": "string", "pattern": "^hld_[a-z2-7]{24}$"},
+        "question": {"enum": [*QUESTIONS]},
+        "asOf": _TIME,
+        "keptAt": _TIME,
+        "expiresAt": _TIME,
+        "document": _BYTES,
+    }
 )

@@ -28,7 +28,7 @@ class Writes:
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
-        self._batches = Batches(self._write, most_items=MOST_WRITES, most_batches=MOST_BULKS)
+        self._batches = Batches(self._write, collection.shared_trips("write"), most_items=MOST_WRITES, most_batches=MOST_BULKS)
 
     def insert(self, document: Document) -> "asyncio.Future[bool]":
         """Add a document; begins with the call. Raises Duplicate."""

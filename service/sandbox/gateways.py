@@ -1,23 +1,27 @@
-"""Other people's systems as the sandbox plays them: text messages that can be looked up, faces that are always right.
+"""Other people's systems as the sandbox plays them: messages that can be looked up, faces that are always right.
 
 True here: both fail when an integrator asked them to, so that failures can be seen before they happen. Never here: anything
 that leaves the process for a real network.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal, Protocol, get_args
+from typing import Final, Literal, Protocol
 
 from service.clock import Clock
 from service.errors import Refusal
+from service.gateways.email import Email
 from service.gateways.face import Certificate
-from service.gateways.sms import SendFailed, SendUncertain, Sms
+from service.gateways.sending import SendFailed, SendUncertain
+from service.gateways.sms import Sms
 from service.ids import new_id
 
-Gateway = Literal["sms", "face"]
-Fault = Literal["unavailable", "slow", "rejected", "uncertain"]
-FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)
+Gateway = Literal["sms", "face", "email", "upstream"]
+Fault = Literal["unavailable", "slow", "rejected", "uncertain", "stale", "wrong"]
+# What can go wrong at those who send or verify, and at those who keep books.
+FAULTS: Final[tuple[Fault, ...]] = ("unavailable", "slow", "rejected", "uncertain")
+BOOK_FAULTS: Final[tuple[Fault, ...]] = ("unavailable", "slow", "stale", "wrong")
 
 SLOW_SECONDS: Final = 3.0
 REFERENCE: Final = "face"
@@ -26,10 +30,10 @@ _RETRY_AFTER: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message as it arrived. `to` is a mobile."""
+    """A message as it arrived. `to` is a mobile or an email address, as `channel` says."""
 
     message_id: str
-    channel: Literal["sms"]
+    channel: Literal["sms", "email"]
     to: str
     template: str
     text: str
@@ -62,14 +66,35 @@ class SandboxSms:
 
     async def send(self, sms: Sms) -> None:
         """Keep the message. Raises SendFailed or SendUncertain on demand; an uncertain one did arrive."""
-        fault = await self._store.take_fault("sms", FAULTS)
-        if fault in {"unavailable", "rejected"}:
-            raise SendFailed
-        if fault == "slow":
-            await asyncio.sleep(SLOW_SECONDS)
-        await self._store.keep(Sent(sms.message_id, "sms", sms.to, sms.template, sms.text, sms.code, self._clock.now()))
-        if fault == "uncertain":
-            raise SendUncertain
+        sent = Sent(sms.message_id, "sms", sms.to, sms.template, sms.text, sms.code, self._clock.now())
+        await _keep(self._store, self._clock, "sms", sent)
+
+
+class SandboxEmail:
+    """EmailGateway that keeps what it is given. A letter offered again is the same letter."""
+
+    deduplicates = True
+
+    def __init__(self, store: SentStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def send(self, email: Email) -> None:
+        """Keep the letter, without its subject. Raises SendFailed or SendUncertain on demand; an uncertain one did arrive."""
+        sent = Sent(email.message_id, "email", email.to, email.template, email.text, email.code, self._clock.now())
+        await _keep(self._store, self._clock, "email", sent)
+
+
+async def _keep(store: SentStore, clock: Clock, gateway: Literal["sms", "email"], sent: Sent) -> None:
+    fault = await store.take_fault(gateway, FAULTS)
+    if fault in {"unavailable", "rejected"}:
+        raise SendFailed
+    if fault == "slow":
+        await asyncio.sleep(SLOW_SECONDS)
+    # A slow one is there when it is there.
+    await store.keep(replace(sent, sent_at=clock.now()))
+    if fault == "uncertain":
+        raise SendUncertain
 
 
 class SandboxFace:

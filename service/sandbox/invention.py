@@ -19,6 +19,7 @@ Never here: a number somebody could hold. These are the places that the standard
   which GB 11714 keeps for private use. Bank numbers: 9999, national use (ISO/IEC 7812) by a country 999
   that is none.
 - Mobiles: 154, a block never allotted to an operator. It may be one day, so a mobile alone proves nothing.
+- Email addresses: the domain `example`, under which no mail is ever delivered (RFC 2606).
 - Card numbers and household registers have no empty place: whose they are tells.
 """
 
@@ -90,6 +91,11 @@ def invented_name(number: int) -> str:
     """A marked Chinese name for any number, the same for the same; there are a few thousand of them."""
     number, given = divmod(number, len(_GIVEN))
     return _SURNAMES[number % len(_SURNAMES)] + _MARK + _GIVEN[given]
+
+
+def email_of(key: str) -> str:
+    """The email address of an invented person, by their key."""
+    return f"{key}@people.example"
 
 
 def is_invented_region(region_code: str) -> bool:

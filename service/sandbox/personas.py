@@ -16,7 +16,7 @@ from service.numbers import ResidentId, parse_resident_id
 from service.operators import Institution, Operator
 from service.pins import initial_pin
 from service.regions import Region, Regions
-from service.sandbox.invention import Inventor
+from service.sandbox.invention import Inventor, email_of
 from service.sandbox.roster import (
     INSTITUTIONS,
     OPERATORS,
@@ -64,6 +64,8 @@ class Person:
     cards: tuple[PersonaCard, ...]
     dependants: tuple["PersonaDependant", ...]
     employment: "PersonaEmployment | None"
+    agrees: bool
+    email: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ def _person(row: PersonRow, regions: Regions) -> Person:
         cards=cards,
         dependants=tuple(PersonaDependant(dependant_id_of(_holder_id(row.key), _holder_id(key)), key) for key in row.guards),
         employment=_employment(row),
+        agrees=row.agrees,
+        email=email_of(row.key) if row.email else None,
     )
 
 
@@ -187,6 +191,7 @@ def _staff(row: OperatorRow, regions: Regions) -> Staff:
         region_codes=(where.region,),
         bank_code=where.bank,
         credit_code=Inventor(row.institution).credit_code(where.region),
+        redeems_ecards=where.redeems,
     )
     return Staff(
         key=row.key,

@@ -25,14 +25,19 @@ from service.cards import (
     Status,
 )
 from service.clock import CHINA
+from service.consents import Consent, Purpose, Turn, consent_id_of, wording_of
+from service.contacts import Contacts
 from service.dependants import Dependant, grown_up_on
 from service.holders import Holder
+from service.housing_funds import HousingFundStatus
 from service.ids import ActivationId, derived_id
 from service.insurance import Cover, Ending, Insurance, LeavingReason, Relation, codes_of
+from service.reach import UNTOLD
 from service.regions import Channel, Region, Regions
 from service.registrations import registration_id_of
+from service.sandbox.books import housing_balance, housing_status
 from service.sandbox.personas import Person, PersonaCard, PersonaEmployment
-from service.sandbox.roster import Condition, Employment
+from service.sandbox.roster import HIRED_DAYS_AGO, LEFT_DAYS_AGO, Condition, Employment
 
 # No request of anybody's has this mark: marks are 32 bytes.
 _NO_REQUEST: Final = b"persona"
@@ -106,10 +111,11 @@ _LIVES: Final[Mapping[Condition, _Life]] = {
     "testCard": _Life(stage=Stage.RECEIVED_BY_BANK, test_batch=True, bank=BankStatus.PENDING),
 }
 
-# Employments began that many days ago, and ended so many days ago where they did.
-_HIRED_DAYS_AGO: Final = 1100
-_LEFT_DAYS_AGO: Final = 40
+# Why an employment ended.
 _LEFT: Final[Mapping[Employment, LeavingReason]] = {"left": "employmentEnded", "emigrated": "emigration"}
+
+# When they agreed to what they agree to.
+_AGREED_DAYS_AGO: Final = 30
 
 # Least and most fen of an invented balance, the hours since it was reported, and by which system.
 _ACCOUNTS: Final = (
@@ -164,9 +170,9 @@ def relation_records(everybody: Iterable[Person], now: datetime) -> list[Relatio
 
 
 def _relation(person: Person, employment: PersonaEmployment, now: datetime) -> Relation:
-    hired_on = now.astimezone(CHINA).date() - timedelta(days=_HIRED_DAYS_AGO)
+    hired_on = now.astimezone(CHINA).date() - timedelta(days=HIRED_DAYS_AGO)
     reason = _LEFT.get(employment.state)
-    left_at = now - timedelta(days=_LEFT_DAYS_AGO)
+    left_at = now - timedelta(days=LEFT_DAYS_AGO)
     return Relation(
         registration_id=registration_id_of(person.holder_id, employment.employer_id, 1),
         holder_id=person.holder_id,
@@ -175,13 +181,35 @@ def _relation(person: Person, employment: PersonaEmployment, now: datetime) -> R
         region_code=employment.region_code,
         covers=tuple(Cover(code, hired_on) for code in codes_of(frozenset(Insurance))),
         since=hired_on,
-        registered_at=now - timedelta(days=_HIRED_DAYS_AGO - 12),
+        registered_at=now - timedelta(days=HIRED_DAYS_AGO - 12),
         overdue_days=0,
         by=employment.employer_id,
         request=_NO_REQUEST,
         ending=Ending(left_at.astimezone(CHINA).date(), left_at, employment.employer_id, reason) if reason else None,
         version=2 if reason else 1,
     )
+
+
+def consent_records(everybody: Iterable[Person], now: datetime) -> list[Consent]:
+    """Who has agreed that counters look them up for an enquiry; an e-card for a dependant is the guardian's to agree to."""
+    at = now - timedelta(days=_AGREED_DAYS_AGO)
+    purpose = Purpose.COUNTER_LOOK_UP
+    turn = Turn("given", at, "app", wording_of(purpose, now), _NO_REQUEST)
+    return [
+        Consent(consent_id_of(person.holder_id, purpose), person.holder_id, purpose, (turn,))
+        for person in everybody
+        if person.agrees
+    ]
+
+
+def contact_records(everybody: Iterable[Person], now: datetime) -> list[Contacts]:
+    """Who has confirmed an email address."""
+    at = now - timedelta(days=_AGREED_DAYS_AGO)
+    return [
+        Contacts(person.holder_id, replace(UNTOLD, email=person.email), at, None, 1, _NO_REQUEST)
+        for person in everybody
+        if person.email is not None
+    ]
 
 
 def _grown_up(person: Person, regions: Regions) -> date:
@@ -265,10 +293,12 @@ def _figures(person: Person, printed: PersonaCard, now: datetime, *, grown_up: b
     for account, least, most, hours, source in _ACCOUNTS:
         # The same amount for both cards of a person, and after every reset; no secret.
         fen = Random(f"{person.key}\0{account}").randint(least, most)  # noqa: S311  invented people must be the same every time
-        status = MedicalStatus.NORMAL
+        status: MedicalStatus | HousingFundStatus = MedicalStatus.NORMAL
         if closed and account is Account.MEDICAL:
             fen, status = 0, MedicalStatus.CLOSED
         elif not grown_up and account is not Account.MEDICAL:
             fen, status = 0, MedicalStatus.UNOPENED
+        elif account is Account.HOUSING_FUND:
+            fen, status = housing_balance(person, fen), housing_status(person)
         figures.append(Figure(account, fen, str(status), now - timedelta(hours=hours), source))
     return tuple(figures)

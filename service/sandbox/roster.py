@@ -17,6 +17,9 @@ Condition = Literal[
 ]
 # What became of somebody's employment, as far as insurance goes.
 Employment = Literal["runs", "left", "emigrated"]
+# Employments began that many days ago, and ended so many days ago where they did.
+HIRED_DAYS_AGO: Final = 1100
+LEFT_DAYS_AGO: Final = 40
 
 # Where everybody lives and works whose row does not say otherwise, and the bank on their cards.
 HOME: Final = "990100"
@@ -42,7 +45,8 @@ class PersonRow:
 
     `insured`: region of insurance; `born`: first and last year; `prefix`: that of the ID number; `family`: the persona to
     whose household this one belongs; `guards`: personas for whom this one may act; `employment`: whether and how an
-    institution, the `employer`, has registered them for social insurance.
+    institution, the `employer`, has registered them for social insurance; `agrees`: whether counters may look them up for an
+    enquiry; `email`: whether they have confirmed an email address.
     """
 
     key: str
@@ -56,6 +60,8 @@ class PersonRow:
     guards: tuple[str, ...] = ()
     employment: Employment | None = None
     employer: str = "employer"
+    agrees: bool = True
+    email: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +77,14 @@ class OperatorRow:
 
 @dataclass(frozen=True, slots=True)
 class InstitutionRow:
-    """An institution; `bank` is the code of a bank, `region` where it works."""
+    """An institution; `bank` is the code of a bank, `region` where it works; `redeems`: designated to redeem e-cards."""
 
     kind: InstitutionKind
     zh: str
     en: str
     bank: str | None = None
     region: str = HOME
+    redeems: bool = False
 
 
 # fmt: off
@@ -134,7 +141,7 @@ PEOPLE: Final = (
               (CardRow("active", region="990500", generation=2), CardRow(region="990500")), "990500"),
     PersonRow("old-generation",
               "只有旧一代卡、尚未换卡：停用日（2031 年 12 月 31 日）后医保账户冻结，拨快时钟可见。",
-              "Only an old card, and no new one yet: from its cut-off on the medical account is frozen; move the clock to see it.",
+              "Only an old card, and no new one: from its cut-off on the medical account is frozen; move the clock to see it.",
               (CardRow("active", region="990500", generation=2),), "990500"),
     PersonRow("hk-resident",
               "持港澳台居民居住证，号码以 81 开头。",
@@ -172,6 +179,14 @@ PEOPLE: Final = (
               "所在地区卡号为 12 位、无校验码。",
               "The region numbers its cards with twelve characters and no check.",
               (CardRow(region="990600", bank="B904"),), "990600"),
+    PersonRow("no-consent",
+              "未同意柜台为咨询查询：以 enquiry 为由查询如同查无此人，同意后即可查到。",
+              "Has not agreed to look-ups for an enquiry: with that reason there is nobody, until they agree.",
+              (CardRow("active"),), agrees=False),
+    PersonRow("with-email",
+              "已确认邮箱，所在地区有免打扰时段：消息发到手机和邮箱。",
+              "Has confirmed an email address, in a region with quiet hours: messages go to mobile and address.",
+              (CardRow("active"),), "990200", email=True),
 )
 OPERATORS: Final = (
     OperatorRow("bank-own", "bankTeller", "bank-own",
@@ -181,8 +196,8 @@ OPERATORS: Final = (
                 "另一家银行的柜员：不能办理他行的卡。",
                 "Teller at another bank, which may not touch those cards."),
     OperatorRow("hospital", "hospitalClerk", "hospital",
-                "定点医院挂号员：首次就诊时激活。",
-                "Clerk of a designated hospital: activates on the first visit."),
+                "定点医院挂号员：首次就诊时激活，可核验电子社保卡。",
+                "Clerk of a designated hospital: activates on the first visit, and redeems codes of e-cards."),
     OperatorRow("bureau", "bureauClerk", "bureau",
                 "人社窗口经办人。",
                 "Clerk at a social security bureau window."),
@@ -209,11 +224,11 @@ OPERATORS: Final = (
                 "Card producer: moves cards through production."),
 )
 INSTITUTIONS: Final[Mapping[str, InstitutionRow]] = {
-    "bank-own": InstitutionRow("bank", "虚构银行云栖支行", "Yunqi outlet of an invented bank", _OWN_BANK),
+    "bank-own": InstitutionRow("bank", "虚构银行云栖支行", "Yunqi outlet of an invented bank", _OWN_BANK, redeems=True),
     "bank-other": InstitutionRow(
         "bank", "另一家虚构银行云栖支行", "Yunqi outlet of another invented bank", _OTHER_BANK
     ),
-    "hospital": InstitutionRow("hospital", "云栖市虚构医院", "Invented hospital of Yunqi"),
+    "hospital": InstitutionRow("hospital", "云栖市虚构医院", "Invented hospital of Yunqi", redeems=True),
     "bureau": InstitutionRow("bureau", "云栖市虚构人社局", "Invented social security bureau of Yunqi"),
     "bureau2": InstitutionRow("bureau", "棠汀市虚构人社局", "Invented social security bureau of Tangting", region="990200"),
     "hotline": InstitutionRow("hotline", "云栖市虚构 12333 中心", "Invented 12333 centre of Yunqi"),

@@ -7,6 +7,7 @@ outside a sandbox; the composition root makes this object only there.
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -15,18 +16,29 @@ import structlog
 from service.balances import Figure
 from service.cards import Card, HistoryEntry
 from service.clock import Clock
+from service.consents import Consent
+from service.contacts import Contacts
 from service.dependants import Dependant
 from service.errors import Refusal, invalid
 from service.holders import Holder
+from service.ids import HolderId
 from service.insurance import Relation
 from service.limits import Pace
 from service.operators import Credentials, Institution
 from service.passwords import Passwords
 from service.regions import Regions
 from service.relay import Relay
-from service.sandbox.gateways import SLOW_SECONDS, Fault, FaultStore, Gateway, Sent, SentStore
-from service.sandbox.personas import Persona, cast, people, staff
-from service.sandbox.records import card_records, dependant_records, holder_record, relation_records, with_pin_hash
+from service.sandbox.gateways import BOOK_FAULTS, FAULTS, SLOW_SECONDS, Fault, FaultStore, Gateway, Sent, SentStore
+from service.sandbox.personas import Person, Persona, cast, people, staff
+from service.sandbox.records import (
+    card_records,
+    consent_records,
+    contact_records,
+    dependant_records,
+    holder_record,
+    relation_records,
+    with_pin_hash,
+)
 from service.vault import Vault
 
 FURTHEST: Final = timedelta(days=3653)
@@ -44,6 +56,19 @@ _log = structlog.get_logger("sandbox")
 
 class NotASandboxError(Exception):
     """The database is somebody's real one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The ids of all that a reset puts in place."""
+
+    holders: list[str]
+    cards: list[str]
+    dependants: list[str]
+    operators: list[str]
+    relations: list[str]
+    consents: list[str]
+    contacts: list[str]
 
 
 class SandboxStore(SentStore, FaultStore, Protocol):
@@ -64,15 +89,8 @@ class SandboxStore(SentStore, FaultStore, Protocol):
     async def forget(self, now: datetime) -> None:
         """Delete whatever passes: tries, messages, keys, verifications, and sessions that begin in the future."""
 
-    async def retain(
-        self,
-        holder_ids: list[str],
-        card_ids: list[str],
-        dependant_ids: list[str],
-        operator_ids: list[str],
-        registration_ids: list[str],
-    ) -> None:
-        """Delete people, cards, links, operators and insurance relations that are none of these."""
+    async def retain(self, kept: Kept) -> None:
+        """Delete people, cards, links, operators, insurance relations, consents and contacts that are none of these."""
 
     async def sent_to(self, to: str, limit: int) -> list[Sent]:
         """What was sent to a mobile, newest first."""
@@ -118,6 +136,27 @@ class RelationPlace(Protocol):
         """Put a relation, of which everybody has heard, in the place of the one with its id."""
 
 
+class ConsentPlace(Protocol):
+    """Where consents are put."""
+
+    async def put(self, consent: Consent) -> None:
+        """Put a consent in the place of the one with its id."""
+
+
+class ContactPlace(Protocol):
+    """Where contacts are put."""
+
+    async def put(self, contacts: Contacts) -> None:
+        """Put the contacts of a person in the place of those they have."""
+
+
+class Forgetful(Protocol):
+    """What remembers something in this process."""
+
+    def forget(self) -> None:
+        """Remember nothing."""
+
+
 class OperatorPlace(Protocol):
     """Where operators and institutions are put."""
 
@@ -140,10 +179,13 @@ class Sandbox:
         dependants: DependantPlace,
         operators: OperatorPlace,
         relations: RelationPlace,
+        consents: ConsentPlace,
+        contacts: ContactPlace,
         regions: Regions,
         passwords: Passwords,
         relay: Relay,
         pace: Pace,
+        books: Forgetful,
         vault: Vault,
         clock: Clock,
     ) -> None:
@@ -154,10 +196,13 @@ class Sandbox:
         self._dependants = dependants
         self._operators = operators
         self._relations = relations
+        self._consents = consents
+        self._contacts = contacts
         self._regions = regions
         self._passwords = passwords
         self._relay = relay
-        self._pace = pace
+        # What this process remembers by the clock that a reset sets back.
+        self._memories: tuple[Forgetful, ...] = (pace, books)
         self._clock = clock
         self._personas = cast(regions)
         # Also of the keys: what was sealed under another keyring cannot be read, so everybody is put there anew.
@@ -165,6 +210,10 @@ class Sandbox:
         self._hashes: dict[str, str] = {}
         self._resets = 0
         self._one_at_a_time = asyncio.Lock()
+
+    def residents(self) -> dict[HolderId, Person]:
+        """The residents among them, by id."""
+        return {person.holder_id: person for person in people(self._personas)}
 
     def personas(self) -> tuple[Persona, ...]:
         """Everybody, with all that is needed to play them."""
@@ -199,7 +248,7 @@ class Sandbox:
             self._resets = await self._store.reset_clock()
             self._clock.offset = timedelta()
             await self._put_back()
-            self._pace.forget()
+            self._forget()
             if was_ahead:
                 await asyncio.sleep(_ALL_FOLLOW_SECONDS)
             return self._clock.now()
@@ -234,7 +283,9 @@ class Sandbox:
         return await self._store.sent_to(to, _MOST_MESSAGES)
 
     async def set_fault(self, gateway: Gateway, fault: Fault, times: int) -> None:
-        """Let the next calls of a gateway fail."""
+        """Let the next calls of a gateway fail. Refuses with `invalid_request` a fault that it cannot have."""
+        if fault not in (BOOK_FAULTS if gateway == "upstream" else FAULTS):
+            raise invalid("fault", "not_allowed")
         await self._store.set_fault(gateway, fault, times)
 
     async def _follow(self) -> None:
@@ -242,7 +293,11 @@ class Sandbox:
         self._clock.offset = timedelta(seconds=ahead)
         if resets != self._resets:
             self._resets = resets
-            self._pace.forget()
+            self._forget()
+
+    def _forget(self) -> None:
+        for memory in self._memories:
+            memory.forget()
 
     async def _put_back(self) -> None:
         """Everybody in place of themselves, so that nobody is missing at any moment."""
@@ -257,14 +312,20 @@ class Sandbox:
             for record in card_records(person, self._regions, now)
         ]
         relations = relation_records(everybody, now)
+        consents = consent_records(everybody, now)
+        contacts = contact_records(everybody, now)
         behind = [Credentials(one.operator, hashes[one.key], one.totp_secret) for one in staff(self._personas)]
         await self._store.seeded(None)
         await self._store.retain(
-            [holder.holder_id for holder in holders],
-            [record.card.card_id for record in records],
-            [link.dependant_id for link in links],
-            [credentials.operator.operator_id for credentials in behind],
-            [relation.registration_id for relation in relations],
+            Kept(
+                holders=[holder.holder_id for holder in holders],
+                cards=[record.card.card_id for record in records],
+                dependants=[link.dependant_id for link in links],
+                operators=[credentials.operator.operator_id for credentials in behind],
+                relations=[relation.registration_id for relation in relations],
+                consents=[consent.consent_id for consent in consents],
+                contacts=[one.holder_id for one in contacts],
+            )
         )
         await _side_by_side(
             [
@@ -272,6 +333,8 @@ class Sandbox:
                 *(self._dependants.put(link) for link in links),
                 *(self._cards.put(r.card, r.id_number, r.figures, r.history) for r in records),
                 *(self._relations.put(relation) for relation in relations),
+                *(self._consents.put(consent) for consent in consents),
+                *(self._contacts.put(one) for one in contacts),
                 *(self._operators.put_institution(credentials.operator.institution) for credentials in behind),
                 *(self._operators.put(credentials) for credentials in behind),
             ]

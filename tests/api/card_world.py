@@ -228,8 +228,7 @@ class Watched(RuleBasedStateMachine):
             asked = {"idNumber": card.owner.id_number, "ticket": ticket}
             assert (await client.post("/v1/staff/hotline/codes", asked)).status == 200
             mobile = (await self.world.api.persona(card.owner.key))["mobile"]
-            code: str = (await self.world.api.messages(mobile))[0]["code"]
-            return code
+            return await self.world.api.code_sent_to(mobile)
 
         self.called.add(card.owner.key)
         return self.world.run(call())

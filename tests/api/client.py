@@ -116,6 +116,10 @@ class Api:
         items: list[dict[str, Any]] = (await self.post("/sandbox/messages/search", {"to": mobile})).json["items"]
         return items
 
+    async def code_sent_to(self, mobile: str) -> str:
+        """The newest code; a code overtakes other messages that are on their way."""
+        return next(str(message["code"]) for message in await self.messages(mobile) if message["code"] is not None)
+
     async def start(self, key: str, method: str = "sms") -> dict[str, Any]:
         """Start a verification as a persona."""
         person = await self.persona(key)
@@ -133,7 +137,7 @@ class Api:
         started = await self.start(key, method)
         proof: dict[str, str] = {}
         if method == "sms":
-            proof = {"code": (await self.messages(person["mobile"]))[0]["code"]}
+            proof = {"code": await self.code_sent_to(person["mobile"])}
         if method == "password":
             proof = {"password": person["queryPassword"]}
         reply = await self.post(f"/v1/identity/verifications/{started['verificationId']}/confirm", proof)
@@ -173,6 +177,12 @@ class Api:
     async def sign_in_staff(self, key: str) -> "Api":
         """A client that is signed in as an operator."""
         return self.as_((await self.staff_tokens(key))["accessToken"])
+
+    async def accesses(self) -> list[dict[str, Any]]:
+        """What my access log says, newest first, but for sign-ins and my own looks."""
+        items = (await self.get("/v1/me/access-log?limit=100")).json["items"]
+        own = [item for item in items if item["by"] == "self" and item["action"].startswith(("see", "sign"))]
+        return [item for item in items if item not in own]
 
     async def details(self, key: str, card: int = 0) -> dict[str, str]:
         """The three numbers of a persona's card."""

@@ -41,15 +41,15 @@ async def look_up(operator: Api, key: str, **more: Any) -> Reply:
 async def written(api: Api, key: str) -> list[tuple[str, str, str, str | None, str | None]]:
     """What a persona's log says, newest first, as they see it: what, by whom, where, why, in which call."""
     client = await api.sign_in(key, "face")
-    entries = (await client.get("/v1/me/access-log")).json["items"]
+    entries = await client.accesses()
     return [(entry["action"], entry["by"], entry["channel"], entry["reason"], entry["ticket"]) for entry in entries]
 
 
 async def told(api: Api, key: str) -> list[str]:
-    """The kinds of messages that a persona was sent, but for codes; newest first."""
+    """The kinds of messages that a persona was sent, but for codes and of sign-ins; newest first."""
     person = await api.persona(key)
     templates = [message["template"] for message in await api.messages(person["mobile"])]
-    return [template for template in templates if template != "verification_code"]
+    return [template for template in templates if template not in {"verification_code", "new_device"}]
 
 
 async def card_of(api: Api, key: str, card: int = 0) -> dict[str, Any]:

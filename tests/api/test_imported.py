@@ -13,6 +13,7 @@ from api.client import Api
 from faults.workers import ROOT
 
 from service.config import Config
+from service.mongo.client import Database
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ async def sign_in(api: Api, row: Mapping[str, Any]) -> Api:
 
 
 async def test_whoever_was_imported_signs_in_looks_and_activates_and_stays_so(
-    api: Api, environment: Mapping[str, str], tmp_path: Path
+    api: Api, environment: Mapping[str, str], tmp_path: Path, database: Database
 ) -> None:
     path = tmp_path / "rows.ndjson"
     await command(environment, "generate", "--cards", "40", "--status", "sealed", "--region", "990100", "--output", str(path))
@@ -57,7 +58,11 @@ async def test_whoever_was_imported_signs_in_looks_and_activates_and_stays_so(
     client = await sign_in(api, row)
     (card,) = [item for item in (await client.get("/v1/cards")).json["items"] if item["generation"] == row["generation"]]
     assert (card["status"], card["productionStage"], card["bank"]["code"]) == ("sealed", "delivered", row["bankCode"])
+    await api.post("/sandbox/faults", {"gateway": "upstream", "fault": "unavailable", "times": 5})
     balance = (await client.get(f"/v1/cards/{card['cardId']}/balance")).json
+    # As old as the import says; and of whom nobody keeps newer books, nobody is asked.
+    assert [item["stale"] for item in balance["items"]] == [True] * 3
+    assert await database.collection("sandbox_faults").find_one({"_id": "upstream", "left": 5})
     assert {item["account"]: item["balanceFen"] for item in balance["items"]} == {
         name: row[f"{name}BalanceFen"] for name in ("medical", "pension", "housingFund")
     }

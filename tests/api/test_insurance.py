@@ -104,7 +104,7 @@ async def test_an_employer_registers_somebody_in_all_five_insurances_and_they_he
         assert (one["state"], one["since"], one["employer"]) == ("active", hired, EMPLOYER)
         assert (one["regionCode"], one["source"]) == ("990100", "insuranceRegister")
     assert await heard(api, "sealed") == {"insurance_registered": 1}
-    (entry,) = (await person.get("/v1/me/access-log")).json["items"]
+    (entry,) = await person.accesses()
     assert (entry["action"], entry["by"], entry["channel"]) == ("registerInsurance", "employer", "employer")
 
 
@@ -310,7 +310,7 @@ async def test_after_an_employment_the_insurances_are_suspended_and_kept(api: Ap
     found = await status(person)
     assert {(one["state"], one["since"], one["employer"]) for one in found.values()} == {("suspended", last, EMPLOYER)}
     assert await heard(api, "sealed") == {"insurance_registered": 1, "insurance_suspended": 1}
-    actions = [entry["action"] for entry in (await person.get("/v1/me/access-log")).json["items"]]
+    actions = [entry["action"] for entry in await person.accesses()]
     assert actions == ["endInsurance", "registerInsurance"]
     card = (await person.get("/v1/cards")).json["items"][0]
     assert card["medicalAccount"] == "normal"

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import bson
 import pytest
 from api.client import Api, Reply
+from api.collector import collecting
 from bson.raw_bson import RawBSONDocument
 from faults.workers import worker
 from pymongo import MongoClient
@@ -357,7 +358,11 @@ async def traces(config: Config, tmp_path_factory: pytest.TempPathFactory) -> As
 
 
 async def _traces(environment: Mapping[str, str], log: Path, mongo: MongoClient[dict[str, Any]], name: str) -> Traces:
-    async with worker(environment, log) as process, _Listening(process.url) as api:
+    async with (
+        collecting() as collector,
+        worker({**environment, "YIKA_TRACES_ENDPOINT": collector.url}, log) as process,
+        _Listening(process.url) as api,
+    ):
         came = await _walk(api)
         # The journey itself is over when its messages are out, and is looked for as it lies there then.
         await api.messages(PEOPLE[CANARY].mobile)
@@ -378,7 +383,12 @@ async def _traces(environment: Mapping[str, str], log: Path, mongo: MongoClient[
     refused = [reply for reply in api.heard if reply.status >= 400]
     return Traces(
         secrets=Secrets.of(_person(PEOPLE[CANARY]) | came | {f"operator's {k}": v for k, v in _staff(STAFF["bureau"]).items()}),
-        logs={"standard error": log.read_bytes(), "standard output": out, "metrics": metrics},
+        logs={
+            "standard error": log.read_bytes(),
+            "standard output": out,
+            "metrics": metrics,
+            "traces": b"\n".join([*collector.raw, repr(collector.spans).encode()]),
+        },
         problems={
             "problems": b"\n".join(reply.raw for reply in refused),
             "headers of problems": "\n".join(f"{name}: {value}" for r in refused for name, value in r.headers.items()).encode(),
@@ -424,8 +434,10 @@ def test_everything_that_can_go_wrong_went_wrong(traces: Traces) -> None:
     assert len(lines) > 500
 
 
-def test_nothing_of_the_canary_is_in_the_logs_and_the_metrics(traces: Traces) -> None:
+def test_nothing_of_the_canary_is_in_the_logs_the_metrics_and_the_traces(traces: Traces) -> None:
     assert b"yika_requests_total" in traces.logs["metrics"]
+    assert traces.logs["traces"].count(b"POST /v1/activations") > 300
+    assert b"send sms" in traces.logs["traces"]
     assert traces.secrets.found_in(traces.logs) == []
 
 

@@ -59,6 +59,7 @@ async def test_the_rules_are_those_of_the_pack_in_both_languages(api: Api, regio
             locale
         )
         assert rules["temporaryLossDays"] == policy.temporary_loss_days
+        assert rules["figuresOldAfterHours"] == policy.figures_old_after_hours
         assert rules["guardianAge"] == policy.guardian_age
         assert rules["requiredAssurance"] == policy.required_assurance
         assert rules["cardNumber"]["length"] == policy.card_number.length
@@ -160,7 +161,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stricter = {
         "max_tries = 5": "max_tries = 9",
         "required_assurance = 2": "required_assurance = 3",
-        "version = 2": "version = 3",
+        "version = 3": "version = 4",
     }
     (folder / "990100.toml").write_text(_rewrite(home, stricter), encoding="utf-8")
     joined = {
@@ -215,7 +216,7 @@ async def test_a_new_pack_is_served_without_any_code(elsewhere: Api) -> None:
 
 
 async def test_a_changed_pack_changes_what_is_done(api: Api, elsewhere: Api) -> None:
-    assert (await _rules(elsewhere, "990100"))["version"] == 3
+    assert (await _rules(elsewhere, "990100"))["version"] == 4
     assert await _activated(api) == (5, 200, {"result": "activated"})
     assert await _activated(elsewhere) == (9, 403, {"code": "assurance_too_low", "requiredAssurance": 3})
 

@@ -55,7 +55,9 @@ async def history(api: Api, key: str) -> list[tuple[str, str, str, str | None]]:
 
 
 async def templates(api: Api, key: str) -> list[str]:
-    return [message["template"] for message in await api.messages((await api.persona(key))["mobile"])]
+    """What a persona was told, but for codes and of sign-ins; newest first."""
+    sent = [message["template"] for message in await api.messages((await api.persona(key))["mobile"])]
+    return [template for template in sent if template not in {"verification_code", "new_device"}]
 
 
 async def call_code(agent: Api, api: Api, key: str, ticket: str = "T-1") -> str:
@@ -63,7 +65,7 @@ async def call_code(agent: Api, api: Api, key: str, ticket: str = "T-1") -> str:
     person = await api.persona(key)
     body = {"idNumber": person["idNumber"], "ticket": ticket}
     assert (await agent.post("/v1/staff/hotline/codes", body)).status == 200
-    return str((await api.messages(person["mobile"]))[0]["code"])
+    return await api.code_sent_to(person["mobile"])
 
 
 # What each counter does.
@@ -82,7 +84,7 @@ async def test_a_loss_at_a_bureau_is_reported_told_and_written_down(api: Api) ->
     assert "activateBank" not in offered
     assert (await history(api, "active"))[0] == ("formalLossReported", "formallyLost", "bureau", None)
     assert (await templates(api, "active"))[0] == "formal_loss_reported"
-    log = (await (await as_holder(api, "active")).get("/v1/me/access-log")).json["items"]
+    log = await (await as_holder(api, "active")).accesses()
     assert [(entry["action"], entry["by"], entry["channel"], entry["reason"]) for entry in log] == [
         ("reportFormalLoss", "bureauClerk", "bureau", "stolen")
     ]
@@ -144,7 +146,7 @@ async def test_the_hotline_stops_a_card_for_a_time_for_who_reads_the_code_back(a
     reply = await do(agent, "loss", card, body)
     assert (reply.status, reply.json["status"]) == (200, "temporarilyLost")
     assert (await history(api, "active"))[0] == ("temporaryLossReported", "temporarilyLost", "hotline", None)
-    log = (await (await as_holder(api, "active")).get("/v1/me/access-log")).json["items"]
+    log = await (await as_holder(api, "active")).accesses()
     assert ("reportTemporaryLoss", "hotlineAgent", "hotline", "T-1") in [
         (entry["action"], entry["by"], entry["channel"], entry["ticket"]) for entry in log
     ]
@@ -223,7 +225,7 @@ async def test_what_was_not_shown_is_named_and_nothing_is_done(
     assert (reply.status, reply.code) == (422, "invalid_request")
     assert [error["code"] for error in reply.json["errors"]] == missing
     assert {error["field"] for error in reply.json["errors"]} == {"materials"}
-    log = (await (await as_holder(api, persona)).get("/v1/me/access-log")).json["items"] if persona != "minor" else []
+    log = await (await as_holder(api, persona)).accesses() if persona != "minor" else []
     assert log == []
 
 
@@ -324,7 +326,7 @@ async def test_another_regions_bureau_and_another_bank_touch_nothing(api: Api) -
         reply = await do(client, what, card, body)
         assert (reply.status, reply.code) == (403, "channel_not_allowed"), what
     assert len(await history(api, "active")) == 1
-    assert (await (await as_holder(api, "active")).get("/v1/me/access-log")).json["items"] == []
+    assert await (await as_holder(api, "active")).accesses() == []
 
 
 async def test_a_card_that_is_not_there_is_not_found_and_a_resident_is_no_operator(api: Api) -> None:
@@ -358,7 +360,7 @@ async def test_a_right_pin_opens_the_card_and_says_what_it_opens(api: Api) -> No
     reply = await hospital.post("/v1/staff/pin-checks", {"cardId": card, "pin": person["servicePin"]})
     assert (reply.status, reply.json["valid"], reply.json["medicalAccount"]) == (200, True, "normal")
     assert reply.json["servicePin"] == {"state": "set", "triesLeft": 5}
-    log = (await (await as_holder(api, "active")).get("/v1/me/access-log")).json["items"]
+    log = await (await as_holder(api, "active")).accesses()
     assert [(entry["action"], entry["by"], entry["channel"]) for entry in log] == [("checkPin", "hospitalClerk", "hospital")]
 
 
@@ -427,7 +429,7 @@ async def test_the_same_key_again_is_the_same_answer_and_one_happening(api: Api)
     assert second.headers["Idempotency-Replayed"] == "true"
     assert (await do(bureau, "loss", card, body | {"kind": "formal"}, "again")).code == "idempotency_key_reused"
     assert [event for event, *_ in await history(api, "active")].count("temporaryLossReported") == 1
-    log = (await (await as_holder(api, "active")).get("/v1/me/access-log")).json["items"]
+    log = await (await as_holder(api, "active")).accesses()
     assert [entry["action"] for entry in log] == ["reportTemporaryLoss"]
     assert (await api.as_(bureau.token).post(f"/v1/staff/cards/{card}/lock", {"reason": "fraud"})).code == (
         "idempotency_key_missing"

@@ -86,6 +86,7 @@ async def test_an_operator_signs_in_is_somebody_and_signs_out(api: Api) -> None:
             "kind": "bank",
             "regionCodes": ["990100"],
             "bankCode": "B901",
+            "redeemsEcards": True,
         },
     }
     assert me.json["operatorId"].startswith("op_")

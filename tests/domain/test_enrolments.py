@@ -89,3 +89,17 @@ def test_every_role_has_a_place_and_acts_through_the_channel_of_that_place(file:
         assert (actor.channel or WORKPLACES[role]) == WORKPLACES[role]
         assert actor.region_codes == frozenset({"990100", "990200"})
         assert (actor.role, actor.institution_id, actor.bank_code) == (role, place.institution_id, "B902")
+
+
+def test_who_is_designated_to_redeem_ecards_says_so_and_nobody_else_is(file: Path) -> None:
+    file.write_text(_sound(), encoding="utf-8")
+    assert read_institution(file, REGIONS).redeems_ecards is False
+    file.write_text(f"redeems_ecards = true\n{_sound()}", encoding="utf-8")
+    assert read_institution(file, REGIONS).redeems_ecards is True
+
+
+def test_an_institution_where_nobody_is_shown_an_ecard_is_not_designated(file: Path) -> None:
+    bureau = _sound().replace('kind = "bank"', 'kind = "bureau"').replace('bank = "B902"\n', "")
+    file.write_text(f"redeems_ecards = true\n{bureau}", encoding="utf-8")
+    with pytest.raises(FaultyFileError, match="redeems_ecards: is for a bank or a hospital, and for nobody else"):
+        read_institution(file, REGIONS)

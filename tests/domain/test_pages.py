@@ -104,12 +104,12 @@ def test_city_service_offers_its_three_entries(pages: Pages, region: Region) -> 
     assert entries == ["social-security", "ecard-query", "housing-fund"]
 
 
-def test_a_session_is_required_for_the_card_and_what_lies_below_it_only(pages: Pages, region: Region) -> None:
+def test_a_session_is_required_for_the_cards_and_what_lies_below_them_only(pages: Pages, region: Region) -> None:
     closed = {name for name, page in every_page(pages, "en", region).items() if page.requires == "session"}
     below = {
         name
         for name, page in every_page(pages, "en", region).items()
-        if "social-security-card" in {crumb.page_id for crumb in page.breadcrumb}
+        if {"social-security-card", "ecard-query", "housing-fund-account"} & {crumb.page_id for crumb in page.breadcrumb}
     }
     assert closed == below >= {"social-security-card", "activate", "dependants", "link-child", "link-ward"}
     assert pages.page("social-security-card", "en", region).has_panel

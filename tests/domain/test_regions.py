@@ -57,6 +57,7 @@ def test_the_shipped_regions_really_differ(regions: Regions) -> None:
         "oneToSix",
     }
     assert len({policy.temporary_loss_days for policy in policies}) >= 5
+    assert len({policy.figures_old_after_hours for policy in policies}) >= 5
     assert len({policy.guardian_age for policy in policies}) >= 2
     assert len({tuple(way.channel for way in policy.activation) for policy in policies}) >= 4
     assert len({policy.service_pin.max_tries for policy in policies}) >= 4
@@ -305,6 +306,10 @@ def test_card_numbers_of_every_known_length_are_accepted(packs: Callable[..., Pa
         ("temporary_loss_days = 15", "temporary_loss_days = 0", "policy.temporary_loss_days"),
         ("temporary_loss_days = 15", "temporary_loss_days = 15.0", "policy.temporary_loss_days"),
         ("temporary_loss_days = 15\n", "", "policy.temporary_loss_days"),
+        ("figures_old_after_hours = 36", "figures_old_after_hours = 0", "policy.figures_old_after_hours"),
+        ("figures_old_after_hours = 36", "figures_old_after_hours = 1.5", "policy.figures_old_after_hours"),
+        ("figures_old_after_hours = 36", "figures_old_after_hours = 9000", "policy.figures_old_after_hours"),
+        ("figures_old_after_hours = 36\n", "", "policy.figures_old_after_hours"),
         (
             "temporary_loss_days = 15",
             "temporary_loss_days = 15\nformal_loss_cancellable = true",

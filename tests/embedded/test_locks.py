@@ -15,13 +15,16 @@ def pins(kind: str) -> set[str]:
 
 def test_each_lock_holds_every_pin_of_the_smaller_one_so_that_one_environment_serves_for_all() -> None:
     assert pins("runtime") < pins("sandbox") < pins("dev")
+    assert pins("runtime") < pins("tracing") < pins("dev")
 
 
 def test_the_lock_of_a_deployment_has_no_database_server() -> None:
-    assert not [pin for pin in pins("runtime") if pin.startswith(("fiftyone", "secantus"))]
+    for kind in ("runtime", "tracing"):
+        assert not [pin for pin in pins(kind) if pin.startswith(("fiftyone", "secantus"))]
+    assert not [pin for pin in pins("runtime") if pin.startswith("opentelemetry")]
 
 
-@pytest.mark.parametrize("kind", ["runtime", "sandbox", "dev"])
+@pytest.mark.parametrize("kind", ["runtime", "tracing", "sandbox", "dev"])
 def test_every_pin_has_hashes_and_no_address_is_recorded(kind: str) -> None:
     text = (LOCKS / f"{kind}.txt").read_text()
     requirements = re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]

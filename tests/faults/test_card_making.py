@@ -94,7 +94,8 @@ async def test_a_delivery_whose_process_was_killed_is_finished_once(
         await api.advance(25)
         again = await producer.post(path, handed_over(), key="doomed")
         assert (again.status, again.json["stage"]) == (200, "delivered")
-        assert sorted(await told(api, "active")) == ["application_accepted", "card_ready", "card_replaced"]
+        heard = ["application_accepted", "card_in_production", "card_ready", "card_replaced"]
+        assert sorted(await told(api, "active")) == heard
 
 
 # Who comes late.

@@ -3,151 +3,31 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 from api.client import Api
+from faults.post_office import NOTICE, Post, at_work
 from faults.workers import Worker, worker
-from pymongo import MongoClient
-from pymongo.database import Database as RawDatabase
-from storage.conftest import activate
 
-from service.cards import Activation, Card
-from service.clock import Clock
 from service.config import Config
+from service.deliveries import BACKOFF, LEASE, SEND_SECONDS
 from service.errors import Refusal
-from service.gateways.sms import SendFailed, SendUncertain, Sms
-from service.ids import ActivationId, HolderId, new_id
-from service.keyring import new_keyring
-from service.locale import text
+from service.gateways.sending import SendFailed, SendUncertain
+from service.gateways.sms import Sms
+from service.ids import HolderId, new_id
 from service.mongo.cards import MongoCardStore
 from service.mongo.client import Database
-from service.mongo.holders import MongoHolderStore
-from service.mongo.migrations import migrate
-from service.mongo.notifications import MongoMessageStore
-from service.notifications import BACKOFF, LEASE, SEND_SECONDS, Notice, Notifications
-from service.regions import SHIPPED, Regions
-from service.relay import SIDE_BY_SIDE, Happening, Relay
-from service.sandbox.personas import Person, cast, people
-from service.sandbox.records import card_records, holder_record
-from service.vault import Vault
-
-REGIONS = Regions.load_directory(SHIPPED)
-PEOPLE = {person.key: person for person in people(cast(REGIONS))}
-NOTICE = Notice("ver_x:1", "verification_code", "15412345678", "en", {"code": "314159", "minutes": 5})
-Raw = RawDatabase[dict[str, Any]]
+from service.notifications import Notice
+from service.relay import SIDE_BY_SIDE, Happening
+from service.wordings import Words
 
 # `make soak` turns this up.
 ROUNDS = int(os.environ.get("YIKA_SOAK_ROUNDS", "5"))
-
-
-class _Movable(Clock):
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.at = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.at
-
-
-@dataclass
-class _Provider:
-    """A network that sends text messages, as it goes wrong. `fault` is asked for each one that is offered."""
-
-    deduplicates: bool = True
-    fault: Callable[[Sms], Awaitable[None]] | None = None
-    offered: list[Sms] = field(default_factory=list)
-    sent: list[Sms] = field(default_factory=list)
-
-    async def send(self, sms: Sms) -> None:
-        self.offered.append(sms)
-        if self.fault is not None:
-            await self.fault(sms)
-        if not self.deduplicates or sms.message_id not in {one.message_id for one in self.sent}:
-            self.sent.append(sms)
-
-
-@dataclass
-class Post:
-    """A relay with everything it stands on, on a database of its own. `another` is a second process."""
-
-    cards: MongoCardStore
-    holders: MongoHolderStore
-    messages: MongoMessageStore
-    clock: _Movable
-    provider: _Provider
-    raw: Raw
-
-    @property
-    def notifications(self) -> Notifications:
-        return Notifications(self.messages, self.provider, self.clock)
-
-    @property
-    def relay(self) -> Relay:
-        return Relay(self.cards, self.notifications, self.holders, ())
-
-    async def resident(self, key: str) -> tuple[Person, Card]:
-        """A persona with a sealed card, in the database."""
-        person = PEOPLE[key]
-        await self.holders.put(holder_record(person, "hash"))
-        (record,) = card_records(person, REGIONS, self.clock.now())
-        await self.cards.put(record.card, record.id_number, record.figures, record.history)
-        return person, record.card
-
-    async def activated(self, key: str, by: HolderId | None = None) -> Person:
-        """A persona whose card was activated just now."""
-        person, card = await self.resident(key)
-        done = Activation(ActivationId(new_id("act")), self.clock.now(), "app", by or card.holder_id, b"r" * 32, by)
-        assert await activate(self.cards, card, done, "zh-CN") is not None
-        return person
-
-    async def deliver(self) -> None:
-        """All that a relay has to do at the moment."""
-        while await self.relay.carry():
-            pass
-        while await self.notifications.send_next():
-            pass
-
-    def states(self) -> dict[str, str]:
-        return {document["_id"]: document["state"] for document in self.raw.messages.find()}
-
-
-@pytest.fixture(scope="module")
-def raw(config: Config) -> Iterator[Raw]:
-    with MongoClient[dict[str, Any]](config.mongodb_uri.get_secret_value(), tz_aware=True) as client:
-        yield client[f"{config.mongodb_database}_relay"]
-
-
-@pytest.fixture(scope="module")
-async def own(config: Config, raw: Raw) -> AsyncIterator[Database]:
-    async with Database(config.mongodb_uri.get_secret_value(), raw.name, deadline_seconds=10, pool=16) as database:
-        await migrate(database, print)
-        yield database
-        await database.drop()
-
-
-@pytest.fixture
-async def post(own: Database, raw: Raw) -> Post:
-    for name in ("cards", "holders", "messages"):
-        raw[name].delete_many({})
-    ring = new_keyring("sandbox")
-    vault = Vault(lambda: ring)
-    return Post(
-        cards=MongoCardStore(own, vault),
-        holders=MongoHolderStore(own, vault),
-        messages=MongoMessageStore(own, vault),
-        clock=_Movable(),
-        provider=_Provider(),
-        raw=raw,
-    )
 
 
 async def test_what_happened_is_told_once_to_who_did_it_in_their_language(post: Post) -> None:
@@ -155,9 +35,9 @@ async def test_what_happened_is_told_once_to_who_did_it_in_their_language(post: 
     await post.activated("sealed", by=guardian.holder_id)
     await post.deliver()
     assert [(sms.to, sms.template, sms.code) for sms in post.provider.sent] == [(guardian.mobile, "card_activated", None)]
-    assert post.provider.sent[0].text == text("zh-CN", "messages.card_activated")
+    assert post.provider.sent[0].text == Words("card_activated", "zh-CN", {}).sms
     assert not await post.relay.carry()
-    assert not await post.notifications.send_next()
+    assert not await post.send_next()
     assert len(post.provider.offered) == 1
     assert list(post.states().values()) == ["sent"]
 
@@ -165,23 +45,23 @@ async def test_what_happened_is_told_once_to_who_did_it_in_their_language(post: 
 async def test_a_happening_that_is_posted_twice_is_one_message(post: Post) -> None:
     for _ in range(3):
         await post.notifications.post(NOTICE)
-    while await post.notifications.send_next():
+    while await post.send_next():
         pass
     await post.notifications.post(NOTICE)
-    assert not await post.notifications.send_next()
-    assert [sms.text for sms in post.provider.offered] == [text("en", "messages.verification_code", code="314159", minutes=5)]
+    assert not await post.send_next()
+    assert [sms.text for sms in post.provider.offered] == [Words("verification_code", "en", NOTICE.values).sms]
 
 
 class _Stops(MongoCardStore):
     """Cards of a process that stops between posting a message and taking the happening off the card."""
 
-    async def carried(self, happening: Happening) -> None:
-        raise asyncio.CancelledError(happening.happening_id)
+    async def carried(self, happenings: Sequence[Happening]) -> None:
+        raise asyncio.CancelledError(len(happenings))
 
 
-async def test_a_stop_between_posting_and_taking_off_leaves_one_message(post: Post, own: Database) -> None:
+async def test_a_stop_between_posting_and_taking_off_leaves_one_message(post: Post, post_database: Database) -> None:
     await post.activated("sealed")
-    doomed = Relay(_Stops(own, post.cards._vault), post.notifications, post.holders, ())  # noqa: SLF001  the same keys
+    doomed = post.relay_of(_Stops(post_database, post.cards._vault))  # noqa: SLF001  the same keys
     for _ in range(2):
         with pytest.raises(asyncio.CancelledError):
             await doomed.carry()
@@ -213,7 +93,7 @@ async def _under_way(post: Post) -> tuple[asyncio.Task[bool], asyncio.Event]:
 
     post.provider.fault = stick
     await post.notifications.post(NOTICE)
-    sending = asyncio.create_task(post.notifications.send_next())
+    sending = asyncio.create_task(post.send_next())
     await reached.wait()
     return sending, go_on
 
@@ -221,9 +101,9 @@ async def _under_way(post: Post) -> tuple[asyncio.Task[bool], asyncio.Event]:
 async def test_a_send_that_outlives_its_lease_is_repeated_where_the_provider_tells_repeats(post: Post) -> None:
     sending, go_on = await _under_way(post)
     post.clock.at += LEASE - timedelta(milliseconds=1)
-    assert not await post.notifications.send_next()
+    assert not await post.send_next()
     post.clock.at += timedelta(milliseconds=1)
-    assert await post.notifications.send_next()
+    assert await post.send_next()
     go_on.set()
     assert await sending
     first, second = post.provider.offered
@@ -236,12 +116,12 @@ async def test_a_send_that_outlives_its_lease_is_uncertain_where_the_provider_do
     post.provider.deduplicates = False
     sending, go_on = await _under_way(post)
     post.clock.at += LEASE
-    assert await post.notifications.send_next()
+    assert await post.send_next()
     assert list(post.states().values()) == ["uncertain"]
     go_on.set()
     assert await sending
     post.clock.at += timedelta(days=1)
-    assert not await post.notifications.send_next()
+    assert not await post.send_next()
     assert len(post.provider.sent) == 1
     # The one who came late settles nothing: a person has to look.
     assert list(post.states().values()) == ["uncertain"]
@@ -258,10 +138,10 @@ async def test_when_nobody_knows_whether_it_was_sent_it_is_sent_again_only_where
     post.provider.deduplicates = deduplicates
     post.provider.fault = uncertain
     await post.notifications.post(NOTICE)
-    assert await post.notifications.send_next()
+    assert await post.send_next()
     assert list(post.states().values()) == ["due" if deduplicates else "uncertain"]
     post.clock.at += timedelta(days=1)
-    assert await post.notifications.send_next() is deduplicates
+    assert await post.send_next() is deduplicates
     assert list(post.states().values()) == ["sent" if deduplicates else "uncertain"]
     assert len(post.provider.offered) == (2 if deduplicates else 1)
 
@@ -273,16 +153,16 @@ async def test_a_provider_that_keeps_failing_is_asked_ever_less_often_and_at_las
     post.provider.fault = fail
     await post.notifications.post(NOTICE)
     for wait in BACKOFF:
-        assert await post.notifications.send_next()
+        assert await post.send_next()
         assert list(post.states().values()) == ["due"]
         post.clock.at += wait - timedelta(milliseconds=1)
-        assert not await post.notifications.send_next()
+        assert not await post.send_next()
         post.clock.at += timedelta(milliseconds=1)
     assert list(BACKOFF) == sorted(BACKOFF)
-    assert await post.notifications.send_next()
+    assert await post.send_next()
     assert list(post.states().values()) == ["dead"]
     post.clock.at += timedelta(days=29)
-    assert not await post.notifications.send_next()
+    assert not await post.send_next()
     assert len(post.provider.offered) == len(BACKOFF) + 1
 
 
@@ -294,7 +174,7 @@ async def test_a_provider_that_recovers_gets_the_message(post: Post) -> None:
     post.provider.fault = fail_twice
     await post.notifications.post(NOTICE)
     for wait in (*BACKOFF[:2], timedelta(0)):
-        assert await post.notifications.send_next()
+        assert await post.send_next()
         post.clock.at += wait
     assert len(post.provider.sent) == 1
     assert list(post.states().values()) == ["sent"]
@@ -305,29 +185,12 @@ async def test_a_message_to_nobody_is_carried_like_any_other_and_never_offered(p
     post.provider.deduplicates = False
     await post.notifications.post(Notice(NOTICE.happening, NOTICE.template, NOTICE.to, "en", NOTICE.values, suppressed=True))
     if cut_off:
-        assert await post.messages.claim(post.clock.now(), LEASE) is not None
+        assert await post.messages.claim("codes", post.clock.now(), LEASE, 1)
         post.clock.at += LEASE
-    assert await post.notifications.send_next()
+    assert await post.send_next()
     assert post.provider.offered == []
     # Nothing was sent, so there is nothing that a person would have to look at.
     assert list(post.states().values()) == ["sent"]
-
-
-@asynccontextmanager
-async def _running(relay: Relay) -> AsyncIterator[asyncio.Task[None]]:
-    """A relay at work; it ends in five seconds at most, with the test."""
-    working = asyncio.create_task(relay.run())
-    try:
-        async with asyncio.timeout(5):
-            yield working
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-
-
-async def _posted(post: Post, *mobiles: str) -> None:
-    for mobile in mobiles:
-        await post.notifications.post(Notice(f"ver_{mobile}", NOTICE.template, mobile, "en", NOTICE.values))
 
 
 async def test_a_message_that_fails_unexpectedly_takes_no_other_along(post: Post) -> None:
@@ -337,13 +200,13 @@ async def test_a_message_that_fails_unexpectedly_takes_no_other_along(post: Post
         await asyncio.sleep(0.05)
 
     post.provider.fault = burst
-    await _posted(post, *(f"1540000000{number}" for number in range(4)))
-    async with _running(post.relay):
+    await post.posted(*(f"1540000000{number}" for number in range(4)))
+    async with at_work(post.relay):
         while len(post.provider.sent) < 3:
             await asyncio.sleep(0.01)
-    assert Counter(post.states().values()) == {"sent": 3, "sending": 1}
+    assert Counter(post.states().values()) == {"sent": 3, "due": 1}
     post.provider.fault = None
-    post.clock.at += LEASE
+    post.clock.at += BACKOFF[0]
     await post.deliver()
     assert set(post.states().values()) == {"sent"}
 
@@ -357,8 +220,8 @@ async def test_a_provider_that_is_slow_with_one_message_holds_up_no_other(post: 
 
     post.provider.fault = stick
     relay = post.relay
-    async with _running(relay):
-        await _posted(post, *(f"1540000000{number}" for number in range(20)))
+    async with at_work(relay):
+        await post.posted(*(f"1540000000{number}" for number in range(20)))
         relay.wake()
         while len(post.provider.sent) < 18:
             await asyncio.sleep(0.01)
@@ -375,11 +238,11 @@ async def test_a_provider_that_never_answers_is_given_up(
         await asyncio.sleep(60)
 
     assert timedelta(seconds=SEND_SECONDS) < LEASE
-    monkeypatch.setattr("service.notifications.SEND_SECONDS", 0.05)
+    monkeypatch.setattr("service.deliveries.SEND_SECONDS", 0.05)
     post.provider.deduplicates = deduplicates
     post.provider.fault = hang
     await post.notifications.post(NOTICE)
-    assert await post.notifications.send_next()
+    assert await post.send_next()
     assert list(post.states().values()) == ["due" if deduplicates else "uncertain"]
 
 
@@ -393,8 +256,8 @@ async def test_a_stop_lets_what_is_being_sent_end_and_begins_nothing_new(post: P
 
     post.provider.deduplicates = False
     post.provider.fault = take_a_while
-    await _posted(post, *(f"154000000{number}" for number in range(10, 40)))
-    async with _running(post.relay) as working:
+    await post.posted(*(f"154000000{number}" for number in range(10, 40)))
+    async with at_work(post.relay) as working:
         await all_busy.wait()
         working.cancel()
         await asyncio.sleep(0.1)
@@ -444,12 +307,12 @@ class _Away(MongoCardStore):
 
 
 async def test_the_loop_outlives_a_database_that_is_away_and_what_nobody_expected(
-    post: Post, own: Database, monkeypatch: pytest.MonkeyPatch
+    post: Post, post_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.relay.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("service.rounds.POLL_SECONDS", 0.05)
     person = await post.activated("sealed")
-    relay = Relay(_Away(own, post.cards._vault), post.notifications, post.holders, ())  # noqa: SLF001  the same keys
-    async with _running(relay):
+    relay = post.relay_of(_Away(post_database, post.cards._vault))  # noqa: SLF001  the same keys
+    async with at_work(relay):
         while not post.provider.sent:
             await asyncio.sleep(0.01)
     assert [sms.to for sms in post.provider.sent] == [person.mobile]
@@ -457,7 +320,7 @@ async def test_the_loop_outlives_a_database_that_is_away_and_what_nobody_expecte
 
 async def test_a_relay_that_is_woken_does_not_wait_for_its_next_look(post: Post) -> None:
     relay = post.relay
-    async with _running(relay):
+    async with at_work(relay):
         await asyncio.sleep(0.2)
         await post.activated("sealed")
         begun = asyncio.get_running_loop().time()

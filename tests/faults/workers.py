@@ -76,6 +76,29 @@ async def worker(told: Mapping[str, str], log: Path, *, ready: bool = True) -> A
             await process.wait()
 
 
+@asynccontextmanager
+async def carrier(told: Mapping[str, str], log: Path) -> AsyncIterator[Worker]:
+    """A `python -m service worker` that is ready; it has no public port, so its `url` is that of its admin port."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("YIKA_")}
+    env |= {"YIKA_ADMIN_PORT": "0"} | dict(told)
+    with log.open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "service", "worker", cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE, stderr=errors
+        )
+        try:
+            assert process.stdout is not None
+            async with asyncio.timeout(60):
+                words = (await process.stdout.readline()).decode().replace(",", "").split()
+                assert words[:2] == ["yika", "carries"], log.read_text()
+                while await answers(words[3], "/readyz") != 200:
+                    await asyncio.sleep(0.05)
+            yield Worker(process, words[3], [words[3]], log)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
 class Wire:
     """A TCP wire to the database. `cut` stops everything, `mend` lets new connections through.
 

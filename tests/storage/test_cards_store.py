@@ -216,7 +216,7 @@ async def test_what_waits_to_be_told_is_taken_off_once_and_alone(store: MongoCar
     assert (mine.card_id, mine.name, mine.at, mine.tell, mine.locale) == (card.card_id, "activated", NOW, "hld_guardian", "en")
     raw.cards.update_one({"_id": card.card_id}, {"$push": {"outbox": {**_item(mine.at), "id": "later"}}})
     for _ in range(2):
-        await store.carried(mine)
+        await store.carried([mine])
         document = raw.cards.find_one({"_id": card.card_id})
         assert document is not None
         assert [item["id"] for item in document["outbox"]] == ["later"]

@@ -13,7 +13,6 @@ from storage.conftest import Raw
 
 from service.cards import Card, Happened, MedicalStatus, Pin, PinState
 from service.clock import CHINA, Clock
-from service.gateways.absent import AbsentSms
 from service.ids import HolderId, InstitutionId, OperatorId, RegistrationId, derived_id, new_id
 from service.insurance import Cover, Ending, EndReason, Insurance, Relation, codes_of
 from service.insurance_errands import InsuranceErrands
@@ -21,6 +20,7 @@ from service.limits import Limits
 from service.locale import Bilingual
 from service.mongo.cards import MongoCardStore
 from service.mongo.client import Database
+from service.mongo.contacts import MongoContactStore
 from service.mongo.holders import MongoAccessLogStore, MongoHolderStore
 from service.mongo.insurance import MongoRelationStore
 from service.mongo.limits import MongoLimitStore
@@ -101,7 +101,7 @@ class House:
     async def carry(self) -> int:
         """What a relay does with what is left to be done; how much there was."""
         works = await self.errands.undone(32)
-        await asyncio.gather(*(work() for work in works))
+        await asyncio.gather(*(work.do() for work in works))
         return len(works)
 
 
@@ -110,7 +110,7 @@ async def house(own: Database, vault: Vault, raw: Raw) -> AsyncIterator[House]:
     """With somebody else's relation, card and person there, which no test may change."""
     relations, cards = MongoRelationStore(own), MongoCardStore(own, vault)
     holders, log, clock = MongoHolderStore(own, vault), MongoAccessLogStore(own), Clock()
-    notifications = Notifications(MongoMessageStore(own, vault), AbsentSms(), clock)
+    notifications = Notifications(MongoMessageStore(own, vault), MongoContactStore(own, vault), REGIONS, clock)
     errands = InsuranceErrands(store=relations, cards=cards, holders=holders, notifications=notifications, clock=clock)
     registrations = Registrations(
         store=relations,
@@ -284,7 +284,7 @@ async def test_the_relay_pays_out_what_a_process_that_died_has_not(house: House,
     assert await house.relations.change(made, over(made), "en") is not None
     works = await house.errands.undone(32)
     for _ in range(3):
-        await asyncio.gather(*(work() for work in works for _ in range(3)))
+        await asyncio.gather(*(work.do() for work in works for _ in range(3)))
     for card in cards:
         after = await house.cards.card(card.card_id, card.holder_id)
         assert after == replace(card, stored_medical=MedicalStatus.CLOSED, version=card.version + 1)

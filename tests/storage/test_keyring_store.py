@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 import pytest
 from api.client import Api
 
-from service.app import StartError
 from service.config import Config
 from service.keyring import Keyring, new_keyring
 from service.mongo.client import Database
 from service.mongo.keyring import holds_the_keyring_of
 from service.server import serving
+from service.starting import StartError
 from service.vault import Vault
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from service.__main__ import command
 from service.cards import Activation, Pin, PinState, Status
 from service.config import Config
+from service.deliveries import QUEUES
 from service.errors import Refusal
 from service.holders import Access
 from service.ids import ActivationId, new_id
@@ -28,6 +29,7 @@ from service.mongo.migrations import STEPS, MigrationError, migrate, pending
 from service.mongo.notifications import MongoMessageStore
 from service.mongo.operators import MongoOperatorStore
 from service.mongo.sessions import MongoSessionStore
+from service.mongo.undelivered import MongoUndeliveredStore
 from service.mongo.validators import CARD_SCHEMA
 from service.notifications import Message
 from service.operators import Credentials
@@ -35,6 +37,7 @@ from service.readiness import Readiness
 from service.regions import SHIPPED, Regions
 from service.sandbox.personas import cast, people, staff
 from service.sandbox.records import card_records, dependant_records, holder_record
+from service.undelivered import STUCK
 from service.vault import Vault
 
 REGIONS = Regions.load_directory(SHIPPED)
@@ -325,25 +328,33 @@ async def test_the_database_takes_every_card_that_the_product_writes(empty: Empt
             assert changed is not None
             assert (changed.stored_status, changed.version) == (Status.ACTIVE, record.card.version + 1)
             activated += 1
-    for waiting in await store.uncarried(1000):
-        await store.carried(waiting)
+    await store.carried(await store.uncarried(1000))
     assert activated == raw.cards.count_documents({"status": "active", "outbox": []}) > 20
 
 
 INDEXES = {
-    "cards": {"number": True, "holder": False, "activation": True, "outbox": False},
+    "cards": {"number": True, "holder": False, "activation": True, "outbox": False, "guardian": False},
     "holders": {"idNumber": True},
-    "dependants": {"guardian": False, "seat": True},
-    "accesses": {"holder": False},
+    "contacts": {"news": False},
+    "dependants": {"guardian": False, "seat": True, "whose": False, "news": False},
+    "accesses": {"holder": False, "chained": False, "erasure": False},
+    "ledger": {"place": True, "previous": True},
     "insurance": {"holder": False, "news": False},
-    "sessions": {"holder": False, "operator": False, "expiry": False},
+    "ecards": {"news": False, "whose": False},
+    "familiar_devices": {"expiry": False},
+    "ecard_codes": {"known": False, "expiry": False, "whose": False},
+    "last_known": {"holder": False, "expiry": False},
+    "sessions": {"holder": False, "operator": False, "expiry": False, "news": False},
     "operators": {"username": True},
     "lockouts": {"expiry": False},
-    "verifications": {"expiry": False},
+    "verifications": {"expiry": False, "whose": False},
     "hotline_codes": {"expiry": False},
     "limits": {"expiry": False},
-    "idempotency": {"expiry": False},
-    "messages": {"expiry": False, "due": False},
+    "idempotency": {"expiry": False, "whose": False},
+    "messages": {"expiry": False, "due": False, "queue": False, "to": False, "whose": False},
+    "consents": {"holder": False, "news": False},
+    "visits": {"whose": False},
+    "erasures": {"due": False},
 }
 
 
@@ -375,6 +386,17 @@ async def _ask_as_operators_do(database: Database, vault: Vault) -> None:
     assert await MongoLockoutStore(database).count(b"somebody", STAFF_SIGN_IN, NOW) is None
 
 
+async def _ask_about_messages(database: Database, messages: MongoMessageStore) -> None:
+    for queue in QUEUES:
+        claims = await messages.claim(queue, NOW, timedelta(seconds=30), 1)
+        assert len(claims) == (queue == "sms")
+    await messages.settle("msg_0", 1, "dead", NOW)
+    assert not await messages.waiting(NOW, "15400000000")
+    assert (await messages.queued(NOW)).dead == 1
+    assert len(await MongoUndeliveredStore(database).undelivered(STUCK, 10)) == 1
+    assert await MongoUndeliveredStore(database).close("msg_0", NOW)
+
+
 async def test_no_store_looks_through_a_whole_collection(empty: Empty, vault: Vault) -> None:
     database, raw = await empty()
     await migrate(database, print)
@@ -391,7 +413,9 @@ async def test_no_store_looks_through_a_whole_collection(empty: Empty, vault: Va
             await cards.put(record.card, record.id_number, record.figures, record.history)
         await log.record(person.holder_id, Access(new_id("acc"), NOW, "reveal", "self", "app", None))
     for number in range(20):
-        message = Message(f"msg_{number}", "15400000000", "t", "text", None, suppressed=False, attempts=0, fence=0)
+        message = Message(
+            f"msg_{number}", "sms", "15400000000", "t", None, "text", None, {}, "en", suppressed=False, attempts=0, fence=0
+        )
         await messages.add(message, NOW + timedelta(seconds=number))
     for link in dependant_records(everybody, REGIONS):
         await links.put(link)
@@ -410,7 +434,8 @@ async def test_no_store_looks_through_a_whole_collection(empty: Empty, vault: Va
     assert await cards.cards_of(card.holder_id, card.card_id, 21) == []
     (waiting,) = await cards.uncarried(32)
     assert await cards.waiting()
-    await cards.carried(waiting)
+    assert (await cards.backlog()).happenings == 1
+    await cards.carried([waiting])
     assert await holders.holder_by_number(everybody[0].id_number.number) is not None
     assert await holders.in_household(everybody[0].id_number.number, everybody[0].household_register) is not None
     (link,) = dependant_records(everybody, REGIONS)
@@ -421,10 +446,7 @@ async def test_no_store_looks_through_a_whole_collection(empty: Empty, vault: Va
     assert await sessions.live_of(card.holder_id, NOW, None, 21) == []
     await _ask_as_operators_do(database, vault)
     assert len(await log.entries(card.holder_id, (NOW + timedelta(seconds=1), "acc_z"), 21)) == 1
-    claimed = await messages.claim(NOW, timedelta(seconds=30))
-    assert claimed is not None
-    await messages.settle(claimed[0], "sent", NOW)
-    assert not await messages.waiting(NOW, "15400000000")
+    await _ask_about_messages(database, messages)
     raw.command("profile", 0)
     plans = {
         (entry["ns"].rpartition(".")[2], entry["planSummary"], entry.get("docsExamined", 0) - entry.get("nreturned", 0))
@@ -449,6 +471,7 @@ async def test_no_store_looks_through_a_whole_collection(empty: Empty, vault: Va
         ("sessions", "operatorId"),
         ("operators", "usernameIndex"),
         ("accesses", "holderId"),
+        ("messages", "queue"),
         ("messages", "state"),
     }
     # A change looks at the document it changes and gives none.

@@ -269,14 +269,14 @@ def session(operator_id: str, role: Any = "bankTeller", **more: Any) -> Session:
 async def test_a_session_comes_back_as_whose_it_was(own: Database, raw: Raw) -> None:
     store = MongoSessionStore(own)
     for made in (session(new_id("op")), session(new_id("hld"), "holder")):
-        await store.add(made)
+        await store.add(made, "en", None)
         assert await store.session(made.session_id) == made
         raw.sessions.delete_one({"_id": made.session_id})
 
 
 async def test_a_session_of_before_there_were_operators_is_a_residents(own: Database, raw: Raw) -> None:
     store, made = MongoSessionStore(own), session(new_id("hld"), "holder")
-    await store.add(made)
+    await store.add(made, "en", None)
     raw.sessions.update_one({"_id": made.session_id}, {"$unset": {"role": ""}})
     assert await store.session(made.session_id) == made
     advanced = await store.advance(made.session_id, 1, NOW, after(60))
@@ -290,7 +290,7 @@ async def test_all_sessions_of_one_operator_end_and_nobody_elses(own: Database, 
     mine = [session(operator_id) for _ in range(3)]
     others = [session(new_id("op")), session(new_id("hld"), "holder")]
     for made in (*mine, *others):
-        await store.add(made)
+        await store.add(made, "en", None)
     await store.end(mine[0].session_id, NOW, "logout")
     await store.end_all_of(operator_id, after(1), "operatorDisabled")
     ended = [raw.sessions.find_one({"_id": made.session_id}) for made in (*mine, *others)]

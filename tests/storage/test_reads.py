@@ -7,12 +7,12 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytest
 
 from service.errors import Refusal
-from service.mongo.batches import PATIENCE
+from service.mongo.batches import PATIENCE, Trips
 from service.mongo.client import Collection, Database, Document
 from service.mongo.reads import MOST_IDS, MOST_QUERIES, Reads
 
@@ -70,6 +70,10 @@ class _OnDemand(Collection):
 
     def __init__(self) -> None:
         self.asked: list[asyncio.Future[None]] = []
+
+    def shared_trips(self, kind: Literal["read", "write"]) -> Trips:
+        del kind
+        return Trips()
 
     async def find_one(self, query: Mapping[str, Any], projection: Mapping[str, Any] | None = None) -> Document | None:
         del projection
@@ -170,6 +174,9 @@ class _Held(Collection):
         self._asking = 0
         self.answers: list[asyncio.Future[None]] = []
         self.calls: list[tuple[str, Any]] = []
+
+    def shared_trips(self, kind: Literal["read", "write"]) -> Trips:
+        return self._real.shared_trips(kind)
 
     async def find_one(self, query: Mapping[str, Any], projection: Mapping[str, Any] | None = None) -> Document | None:
         self.calls.append(("find_one", query["_id"]))

@@ -1,10 +1,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Literal
 
 import pytest
 from storage.conftest import Raw
 
 from service.errors import Refusal
+from service.mongo.batches import Trips
 from service.mongo.client import Collection, Database, Duplicate, Operation, StorageError
 from service.mongo.writes import MOST_BULKS, MOST_WRITES, Writes
 
@@ -19,6 +21,9 @@ class _Counted(Collection):
         self.trips: list[int] = []
         self.out = 0
         self.most_out = 0
+
+    def shared_trips(self, kind: Literal["read", "write"]) -> Trips:
+        return self._of.shared_trips(kind)
 
     async def bulk(self, operations: Sequence[Operation]) -> tuple[int, dict[int, Exception]]:
         self.trips.append(len(operations))

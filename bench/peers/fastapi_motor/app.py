@@ -22,6 +22,8 @@ CHINA = timezone(timedelta(hours=8))
 KEYS = {key.key_id: key.key for key in jwt.PyJWKSet.from_dict(json.loads(Path(os.environ["JWKS_FILE"]).read_bytes())).keys}
 ISSUER = os.environ["ISSUER"]
 AUDIENCE = os.environ["AUDIENCE"]
+# A figure that is older says so.
+OLD_AFTER = timedelta(hours=48)
 REQUIRED = ["iss", "aud", "sub", "sid", "iat", "exp"]
 
 
@@ -62,6 +64,7 @@ class Figure(View):
     status: str
     as_of: Instant
     source: str
+    stale: bool
 
 
 class Balance(View):
@@ -109,6 +112,7 @@ async def balance(card_id: str, request: Request, holder_id: Annotated[str, Depe
     )
     if card is None:
         raise HTTPException(404)
+    old_before = datetime.now(UTC) - OLD_AFTER
     figures = [
         Figure(
             account=item["account"],
@@ -118,6 +122,7 @@ async def balance(card_id: str, request: Request, holder_id: Annotated[str, Depe
             status=card["medical"] if item["account"] == "medical" else item["status"],
             as_of=item["asOf"],
             source=item["source"],
+            stale=item["asOf"] < old_before,
         )
         for item in card["accounts"]
     ]

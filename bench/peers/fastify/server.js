@@ -59,6 +59,9 @@ async function authenticate(request, reply) {
   request.holderId = session.holderId
 }
 
+// Milliseconds; a figure that is older says so.
+const OLD_AFTER = 48 * 3600 * 1000
+
 const figure = {
   type: 'object',
   properties: {
@@ -68,7 +71,8 @@ const figure = {
     currency: { type: 'string' },
     status: { type: 'string' },
     asOf: { type: 'string' },
-    source: { type: 'string' }
+    source: { type: 'string' },
+    stale: { type: 'boolean' }
   }
 }
 
@@ -90,6 +94,7 @@ app.get(
     )
     if (!card) return reply.code(404).send({ code: 'not_found' })
     const oldest = card.accounts.length ? Math.min(...card.accounts.map((item) => item.asOf.getTime())) : Date.now()
+    const oldBefore = Date.now() - OLD_AFTER
     return {
       cardId,
       asOf: show(oldest),
@@ -100,7 +105,8 @@ app.get(
         currency: 'CNY',
         status: item.account === 'medical' ? card.medical : item.status,
         asOf: show(item.asOf.getTime()),
-        source: item.source
+        source: item.source,
+        stale: item.asOf.getTime() < oldBefore
       }))
     }
   }

@@ -27,6 +27,9 @@ import (
 
 const shown = "2006-01-02T15:04:05.000-07:00"
 
+// A figure that is older says so.
+const oldAfter = 48 * time.Hour
+
 var (
 	china             = time.FixedZone("", 8*3600)
 	sessionProjection = options.FindOne().SetProjection(bson.D{{"holderId", 1}, {"endedAt", 1}, {"idleUntil", 1}, {"expiresAt", 1}})
@@ -67,6 +70,7 @@ type figureView struct {
 	Status     string `json:"status"`
 	AsOf       string `json:"asOf"`
 	Source     string `json:"source"`
+	Stale      bool   `json:"stale"`
 }
 
 type balanceView struct {
@@ -158,6 +162,7 @@ func (s *server) balance(writer http.ResponseWriter, request *http.Request) {
 
 func view(cardID string, found card) balanceView {
 	oldest := time.Now()
+	oldBefore := oldest.Add(-oldAfter)
 	items := make([]figureView, 0, len(found.Accounts))
 	for _, item := range found.Accounts {
 		if item.AsOf.Before(oldest) {
@@ -167,7 +172,7 @@ func view(cardID string, found card) balanceView {
 		if item.Account == "medical" {
 			status = found.Medical
 		}
-		items = append(items, figureView{item.Account, item.BalanceFen, display(item.BalanceFen), "CNY", status, show(item.AsOf), item.Source})
+		items = append(items, figureView{item.Account, item.BalanceFen, display(item.BalanceFen), "CNY", status, show(item.AsOf), item.Source, item.AsOf.Before(oldBefore)})
 	}
 	return balanceView{cardID, show(oldest), items}
 }
