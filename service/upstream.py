@@ -36,6 +36,7 @@ class Upstream:
         self._gateway = gateway
         self._holders = holders
         self._seconds = seconds
+        self._clock = clock
         self._breakers = {question: Breaker(clock) for question in QUESTIONS}
         self._flights: dict[tuple[Question, HolderId], asyncio.Task[Any]] = {}
 
@@ -125,9 +126,12 @@ class Upstream:
         return self._gateway.housing_fund(whose)
 
     def forget(self) -> None:
-        """Nothing has failed yet: for a sandbox that is put back, and its clock with it."""
-        for breaker in self._breakers.values():
-            breaker.forget()
+        """Nothing was asked and nothing has failed yet: for a sandbox that is put back, and its clock with it."""
+        # Other breakers, because what ends now would count as a failure of those that it was asked under.
+        self._breakers = {question: Breaker(self._clock) for question in QUESTIONS}
+        flights, self._flights = self._flights, {}
+        for flight in flights.values():
+            flight.cancel()
 
     async def run(self) -> None:
         """Own the questions under way until cancelled, and end them then."""

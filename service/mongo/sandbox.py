@@ -44,6 +44,8 @@ MESSAGES: Final = "sandbox_messages"
 FAULTS: Final = "sandbox_faults"
 STATE: Final = "sandbox_state"
 
+# What went out within this of being posted was not held back.
+_AT_ONCE: Final = timedelta(minutes=1)
 _CLOCK: Final = "clock"
 _SEEDING: Final = "seeding"
 _RESET: Final = "reset"
@@ -156,11 +158,17 @@ class MongoSandboxStore:
     async def sent_to(self, to: str, limit: int) -> list[Sent]:
         index = self._vault.index("sandboxTo", to)
         documents = await self._messages.find({"toIndex": index}, sort=[("sentAt", -1), ("_id", 1)], limit=limit)
-        # A code overtakes what was posted before it, by a moment; who asks for the newest means what was posted last.
+        # A code overtakes what was posted a moment before it; who asks for the newest means what was posted last. What was
+        # held back, for the morning or by a failure, is as new as when it went out.
         ids = [document["_id"] for document in documents]
         posted = {one["_id"]: one["createdAt"] for one in await self._posted.find({"_id": {"$in": ids}}, limit=limit)}
-        documents.sort(key=lambda document: str(posted.get(document["_id"], document["sentAt"])), reverse=True)
-        return [self._sent(document) for document in documents]
+
+        def moment(document: Document) -> datetime:
+            sent: datetime = document["sentAt"]
+            since: datetime = posted.get(document["_id"], sent)
+            return since if sent - since < _AT_ONCE else sent
+
+        return [self._sent(document) for document in sorted(documents, key=moment, reverse=True)]
 
     async def take_fault(self, gateway: Gateway, among: tuple[Fault, ...]) -> Fault | None:
         document = await self._faults.change(

@@ -282,9 +282,11 @@ async def test_what_is_no_application_is_named(api: Api, body: dict[str, Any]) -
 
 
 async def test_the_pages_show_the_ecard_and_lead_to_forms_that_work(api: Api) -> None:
-    assert (await api.get("/v1/pages/ecard-query")).json["verifyPage"] == "identity"
+    open_to_all = await api.get("/v1/pages/ecard-query")
+    assert "ecard" in [entry["opens"]["page"] for section in open_to_all.json["sections"] for entry in section["entries"]]
+    assert (await api.get("/v1/pages/ecard")).json["verifyPage"] == "identity"
     client = await api.sign_in("active")
-    page = (await client.get("/v1/pages/ecard-query")).json
+    page = (await client.get("/v1/pages/ecard")).json
     assert set(page["panel"].values()) == {None}
     opened = [entry["opens"]["page"] for section in page["sections"] for entry in section["entries"]]
     typed = {
@@ -299,7 +301,7 @@ async def test_the_pages_show_the_ecard_and_lead_to_forms_that_work(api: Api) ->
         body = {field["name"]: field["value"] or typed[page_id][field["name"]] for field in form["fields"]}
         done = await client.post(form["submit"]["url"], body, key="new")
         assert done.status == 200, done.raw
-    panel = (await client.get("/v1/pages/ecard-query")).json["panel"]
+    panel = (await client.get("/v1/pages/ecard")).json["panel"]
     assert (panel["level"], panel["status"], panel["ecardId"]) == (2, "usable", ecard_id_of(holder("active")))
 
 

@@ -402,6 +402,8 @@ async def test_the_insurance_goes_on_while_another_employment_runs(api: Api) -> 
     assert (await end(employer, mine, await ago(api, 3), "emigration")).status == 200
     assert set((await states(person)).values()) == {"active"}
     assert (await person.get("/v1/cards")).json["items"][0]["medicalAccount"] == "normal"
+    # What is told is how it stands when it is told.
+    assert await heard(api, "sealed") == {"insurance_registered": 2, "insurance_suspended": 1}
     assert (await end(other, theirs, await ago(api, 1))).status == 200
     assert set((await states(person)).values()) == {"ended"}
     assert (await person.get("/v1/cards")).json["items"][0]["medicalAccount"] == "closed"

@@ -109,7 +109,7 @@ def test_a_session_is_required_for_the_cards_and_what_lies_below_them_only(pages
     below = {
         name
         for name, page in every_page(pages, "en", region).items()
-        if {"social-security-card", "ecard-query", "housing-fund-account"} & {crumb.page_id for crumb in page.breadcrumb}
+        if {"social-security-card", "ecard", "housing-fund-account"} & {crumb.page_id for crumb in page.breadcrumb}
     }
     assert closed == below >= {"social-security-card", "activate", "dependants", "link-child", "link-ward"}
     assert pages.page("social-security-card", "en", region).has_panel

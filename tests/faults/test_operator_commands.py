@@ -127,6 +127,7 @@ async def test_an_operator_is_taken_on_signs_in_gets_new_credentials_and_is_disa
         "kind": "bank",
         "regionCodes": ["010100"],
         "bankCode": "B901",
+        "redeemsEcards": False,
     }
     client = real.as_(tokens.json["accessToken"])
     assert (await client.get("/v1/staff/me")).status == 200

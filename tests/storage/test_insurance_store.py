@@ -312,21 +312,20 @@ async def test_an_account_is_paid_out_whatever_else_happens_to_the_card(house: H
     (card,) = await house.settle("frozen-medical")
     await house.relations.put(over(relation("frozen-medical")))
 
-    async def change(number: int) -> bool:
-        read = await house.cards.card(card.card_id, card.holder_id)
-        assert read is not None
+    async def change(number: int) -> None:
         what = Happened("pinChanged", NOW, "bureau", CLERK.operator_id, None, None, card.holder_id, "en")
-        return await house.cards.change(read, replace(read, pin=Pin(PinState.SET, number)), what) is not None
+        done = None
+        while done is None:
+            read = await house.cards.card(card.card_id, card.holder_id)
+            assert read is not None
+            done = await house.cards.change(read, replace(read, pin=Pin(PinState.SET, number)), what)
 
-    settled, *changed = await asyncio.gather(
-        house.errands.settle(card.holder_id, "en"), *(change(number) for number in range(1, 4))
-    )
+    settled, *_ = await asyncio.gather(house.errands.settle(card.holder_id, "en"), *(change(number) for number in range(1, 4)))
     assert settled
-    assert True in changed
     after = await house.cards.card(card.card_id, card.holder_id)
     assert after is not None
     assert after.stored_medical is MedicalStatus.CLOSED
-    assert after.version == card.version + 1 + changed.count(True)
+    assert after.version == card.version + 1 + 3
     assert after.pin.wrong_tries > 0
 
 

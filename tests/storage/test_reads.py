@@ -43,7 +43,7 @@ async def _until(condition: Callable[[], object]) -> None:
 
 @pytest.fixture
 async def collection(database: Database) -> AsyncIterator[Collection]:
-    numbers = database.collection("reads")
+    numbers = database.collection("test_reads")
     for number in range(200):
         await numbers.replace({"_id": f"n{number}", "value": 0})
     yield numbers
