@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
 export PYTHON
+# What is installed and started here begins faster with its bytecode files.
+unexport PYTHONDONTWRITEBYTECODE
 
 # No file is made here: each target is a thing to do.
 .PHONY: help run test soak bench growth ledger check lint format types contracts spec matrix lock clean distclean sandbox dev
@@ -23,7 +25,7 @@ run: sandbox ## The service in sandbox on 127.0.0.1:8080, with a database of its
 	@exec $(PY) -I deploy/local/with_parent.py $(PY) -m service sandbox
 
 test: dev ## All tests, against a real MongoDB that they start and stop
-	@exec $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@exec $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: dev ## The races and stops again and again, some ten minutes
 	@YIKA_SOAK_ROUNDS=50 exec $(PY) -m pytest tests/faults/test_processes.py $(ARGS)

