@@ -8,7 +8,7 @@ from schemas.holders import AccessPage, access_view
 
 async def export_my_data(call: Call[None]) -> ExportView:
     """A copy of everything that is kept about me, in plain. Written down, and told to me, before it is shown."""
-    export = await call.services.exports.make(call.holder_id, request=call.mark, locale=call.locale, now=call.now)
+    export = await call.services.exports.make(call.holder_id, locale=call.locale, now=call.now)
     accesses = AccessPage(
         items=[access_view(entry) for entry in export.accesses],
         next_cursor=moment_cursor(export.following),

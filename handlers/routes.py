@@ -162,8 +162,8 @@ ROUTES: Final[tuple[Route, ...]] = (
           fresh=True, refuses=("assurance_too_low",)),
     Route("POST", "/v1/me/contacts/preferences", contacts.change_preferences, _HOLDER, ContactsView, "Me",
           body=ContactPreferences, keyed=True, level=2, refuses=("assurance_too_low",)),
-    Route("POST", "/v1/me/export", data_rights.export_my_data, _HOLDER, ExportView, "Me", keyed=True, level=2, fresh=True,
-          paced=True, reveals=True, refuses=("assurance_too_low", "rate_limited")),
+    Route("POST", "/v1/me/export", data_rights.export_my_data, _HOLDER, ExportView, "Me", level=2, fresh=True, paced=True,
+          refuses=("assurance_too_low", "rate_limited")),
     Route("POST", "/v1/me/erasure", data_rights.erase_my_data, _HOLDER, ErasureView, "Me", status=202, keyed=True, level=2,
           fresh=True, refuses=("assurance_too_low", "erasure_not_allowed")),
     # Consents
@@ -218,7 +218,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           refuses=("not_found", "consent_required"), leaves="seeEcard"),
     Route("POST", "/v1/ecard/codes", ecards.issue_ecard_code, _HOLDER, EcardCodeView, "E-cards", body=EcardCodeRequest,
           refuses=("not_found", "consent_required", "ecard_unusable", "ecard_password_incorrect", "ecard_password_locked",
-                   "rate_limited"), leaves="showEcardCode"),
+                   "rate_limited")),
     Route("POST", "/v1/ecard/codes/svg", ecards.draw_ecard_code, _HOLDER, None, "E-cards", body=EcardCodeText, paced=True,
           media_type=ecards.IMAGE, refuses=("ecard_code_invalid", "ecard_code_used", "ecard_code_expired")),
     # Applications for cards

@@ -116,11 +116,12 @@ class ResetView(View):
 class FaultRequest(Body):
     """Which gateway shall fail, how, and at how many of its next calls. Replaces what was asked for before.
 
-    `rejected` and `uncertain` are for those who send or verify; `stale` and `wrong` for `upstream`, the city's own systems.
+    `rejected` and `uncertain` are for those who send or verify; `stale`, `wrong` and `away`, which is `unavailable`, for
+    `upstream`, the city's own systems.
     """
 
     gateway: Literal["sms", "face", "email", "upstream"]
-    fault: Literal["unavailable", "slow", "rejected", "uncertain", "stale", "wrong"]
+    fault: Literal["unavailable", "slow", "rejected", "uncertain", "stale", "wrong", "away"]
     times: Annotated[int, Field(ge=1, le=100)]
 
 

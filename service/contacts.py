@@ -29,6 +29,8 @@ from service.vault import Vault
 
 # A letter takes longer to be found than a text message.
 EMAIL_CODE_LIFE: Final = timedelta(minutes=10)
+# Marks of requests that are kept with contacts: more than anybody changes between a request and its late retry.
+MOST_REQUESTS: Final = 20
 # A conflict means that somebody else changed these very contacts between our read and our write.
 _ROUNDS: Final = 5
 
@@ -47,7 +49,8 @@ class Pending:
 class Contacts:
     """How somebody can be reached, and how that came about.
 
-    `version` grows with every change and guards it; `changed_by`: the mark of the request that last changed it.
+    `version` grows with every change and guards it; `requests`: the marks of the last requests that changed it, the newest
+    last, so that a retry finds its own work also when others came in between.
     """
 
     holder_id: HolderId
@@ -55,7 +58,7 @@ class Contacts:
     confirmed_at: datetime | None
     pending: Pending | None
     version: int
-    changed_by: bytes | None
+    requests: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,17 @@ class ContactNews:
     topic: Topic
     locale: Locale
     instead: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingNews:
+    """News that nobody has carried yet, unread, so that one that cannot be read does not keep others from being listed.
+
+    `read` opens it; it raises VaultError, or ValueError for a topic that this version does not know.
+    """
+
+    news_id: str
+    read: Callable[[], ContactNews]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +110,8 @@ class ContactStore(ReachStore, Protocol):
         Where an address was pending and is not afterwards, it must still be that one, under that code.
         """
 
-    async def news(self, limit: int) -> list[ContactNews]:
-        """Some that nobody has carried yet."""
+    async def news(self, limit: int) -> list[WaitingNews]:
+        """Some that nobody has carried yet. One that cannot be read is among them."""
 
     async def carried(self, news: ContactNews) -> None:
         """Take one off its contacts; taking it off again changes nothing."""
@@ -161,6 +175,9 @@ class ContactBook:
         `request` marks the request, so that its retry finds its own work. Refuses with `verification_failed` and `triesLeft`,
         `verification_locked`, or `verification_expired`, also when no code is out.
         """
+        found = await self._store.contacts(holder_id)
+        if request in found.requests:
+            return found
         now = self._clock.now()
         before = await self._store.count_try(holder_id, MOST_TRIES, now)
         if before is None or before.pending is None:
@@ -168,19 +185,33 @@ class ContactBook:
         pending = before.pending
         if not hmac.compare_digest(pending.code, self._code(holder_id, pending.email, code)):
             raise Refusal("verification_failed", {"triesLeft": max(0, MOST_TRIES - pending.tries)})
-        old = before.reach.email
-        after = replace(before, reach=replace(before.reach, email=pending.email), confirmed_at=now, pending=None)
-        topic = Topic.EMAIL_CHANGED if old else Topic.EMAIL_CONFIRMED
         await self._write_down(holder_id, "changeEmail", now, request)
-        changed = await self._change(before, after, _news(before, topic, locale) if old != pending.email else None, request)
-        # Somebody else was quicker: with the same code, or with another one.
-        return changed or await self._done_already(holder_id, request, now)
+        return await self._confirmed(before, pending, now, locale, request)
+
+    async def _confirmed(self, before: Contacts, judged: Pending, now: datetime, locale: Locale, request: bytes) -> Contacts:
+        """What was judged right is done, also when something else of these contacts is changed at the same time."""
+        for _ in range(_ROUNDS):
+            old = before.reach.email
+            after = replace(before, reach=replace(before.reach, email=judged.email), confirmed_at=now, pending=None)
+            topic = Topic.EMAIL_CHANGED if old else Topic.EMAIL_CONFIRMED
+            news = _news(before, topic, locale) if old != judged.email else None
+            changed = await self._change(before, after, news, request)
+            if changed is not None:
+                return changed
+            before = await self._store.contacts(before.holder_id)
+            if request in before.requests:
+                return before
+            if before.pending is None or before.pending.code != judged.code:
+                # Somebody else was quicker: with the same code, or by asking for another one.
+                raise Refusal("verification_expired")
+        raise Refusal("unavailable", retry_after=1)
 
     async def _done_already(self, holder_id: HolderId, request: bytes, now: datetime) -> Contacts:
         found = await self._store.contacts(holder_id)
-        if found.changed_by == request:
+        if request in found.requests:
             return found
-        locked = found.pending is not None and found.pending.expires_at > now
+        pending = found.pending
+        locked = pending is not None and pending.expires_at > now and pending.tries >= MOST_TRIES
         raise Refusal("verification_locked" if locked else "verification_expired")
 
     async def remove(self, holder_id: HolderId, locale: Locale, *, request: bytes) -> Contacts:
@@ -218,7 +249,7 @@ class ContactBook:
         for _ in range(_ROUNDS):
             before = await self._store.contacts(holder_id)
             after, news = make(before)
-            if before.changed_by == request or after == before:
+            if request in before.requests or after == before:
                 return before
             await self._write_down(holder_id, action, self._clock.now(), request)
             changed = await self._change(before, after, news, request)
@@ -228,7 +259,7 @@ class ContactBook:
 
     async def _change(self, before: Contacts, after: Contacts, news: ContactNews | None, request: bytes) -> Contacts | None:
         """The contacts as they are then, if they still were as they had been read; the person hears of it right away."""
-        changed = replace(after, version=before.version + 1, changed_by=request)
+        changed = replace(after, version=before.version + 1, requests=(*before.requests, request)[-MOST_REQUESTS:])
         if not await self._store.change(before, changed, news):
             return None
         if news is not None:
@@ -239,7 +270,10 @@ class ContactBook:
 
     async def undone(self, limit: int) -> Sequence[Errand]:
         """News that nobody has carried yet; each may be carried as often as need be."""
-        return [Errand(news.news_id, partial(self._carry, news)) for news in await self._store.news(limit)]
+        return [Errand(news.news_id, partial(self._carry_waiting, news)) for news in await self._store.news(limit)]
+
+    async def _carry_waiting(self, waiting: WaitingNews) -> None:
+        await self._carry(waiting.read())
 
     async def _carry(self, news: ContactNews) -> None:
         holder = await self._holders.holder(news.holder_id)
@@ -264,4 +298,4 @@ def _news(before: Contacts, topic: Topic, locale: Locale) -> ContactNews:
 
 def unknown(holder_id: HolderId) -> Contacts:
     """The contacts of who never said anything."""
-    return Contacts(holder_id, UNTOLD, None, None, 0, None)
+    return Contacts(holder_id, UNTOLD, None, None, 0, ())

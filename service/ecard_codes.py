@@ -2,9 +2,9 @@
 
 True here: a code is 160 random bits, kept as a keyed code only, one document an e-card, so a new one takes the place of the
 old; it is redeemed by one conditional write, whoever else comes, after card and e-card were judged again as they are by then.
-What is shown of the holder was written into their log before. Unknown, used and old are told apart: only who has seen a real
-code can learn the last two, and of unknown ones an operator may try a few. Never here: a code in a path, a log or storage, or
-more of a person than a counter needs.
+Each code stands in the holder's log before it is shown, and its redemption before it is done. Unknown, used and old are told
+apart: only who has seen a real code can learn the last two, and of unknown ones an operator may try a few. Never here: a code
+in a path, a log or storage, or more of a person than a counter needs.
 """
 
 import base64
@@ -35,7 +35,7 @@ _SHAPE: Final = re.compile(rf"[A-Z2-7]{{{LENGTH}}}")
 # Earlier codes of an e-card that are still known, to say of them that they are old.
 KNOWN: Final = 8
 # One a minute is what a screen asks for; somebody who goes to and fro asks for a few more.
-CODES: Final = Limit("ecard/codes", 10, timedelta(minutes=1))
+CODES: Final = Limit("ecard/codes", 30, timedelta(minutes=1))
 # Scanners read what people hold before them: only what could be a code of ours counts.
 STAFF_CODES: Final = Limit("staff/ecard-codes", 20, timedelta(hours=1), "too_many_attempts")
 
@@ -101,6 +101,9 @@ class EcardCodeStore(Protocol):
     async def find(self, code: bytes) -> EcardCode | None:
         """What is out for the e-card that this is, or lately was, a code of: the code there may be a newer one."""
 
+    async def claim(self, code: EcardCode, operator_id: OperatorId, now: datetime) -> bool:
+        """Keep this very code, unused and unexpired as it must be, for one operator; True for that one, however often."""
+
     async def redeem(self, code: EcardCode, redemption: Redemption) -> bool:
         """Use this very code up, unused and unexpired as it must be; True for one caller only."""
 
@@ -162,13 +165,18 @@ class EcardCodes:
             await self._open_payment(held, password, locale)
             level = PAYING
         text = new_code()
-        expires_at = self._clock.now() + timedelta(seconds=LIFE_SECONDS)
+        mac, now = self._mac(text), self._clock.now()
+        expires_at = now + timedelta(seconds=LIFE_SECONDS)
+        if asked_by == holder_id:
+            # What a guardian does was written into both logs when it became known for whom they act.
+            entry = derived_id("acc", mac.hex(), "showEcardCode")
+            await self._log.record(holder_id, Access(entry, now, "showEcardCode", "self", "app", None))
         await self._store.put(
             EcardCode(
                 ecard_id=ecard.ecard_id,
                 holder_id=holder_id,
                 card_id=ecard.card_id,
-                code=self._mac(text),
+                code=mac,
                 level=level,
                 ecard_version=ecard.version,
                 asked_by=asked_by,
@@ -213,10 +221,14 @@ class EcardCodes:
             await self._write_down(operator, found, "refuseEcard", reason, self._clock.now())
             raise refusal
         now = self._clock.now()
+        # Kept for one operator first: the log then names nobody who did not redeem it, and says so before it is done. Who is
+        # cut off in between finds the code still theirs.
+        if not await self._store.claim(found, operator.operator_id, now):
+            raise Refusal(await self._too_late(mac))
+        await self._write_down(operator, found, "redeemEcard", f"level{found.level}", now)
         redemption = Redemption(RedemptionId(derived_id("red", mac.hex())), now, operator.operator_id)
         if not await self._store.redeem(found, redemption):
             raise Refusal(await self._too_late(mac))
-        await self._write_down(operator, found, "redeemEcard", f"level{found.level}", now)
         return Redeemed(redemption, found.level, held)
 
     async def _known(self, operator: Operator, text: str, mac: bytes) -> EcardCode:
@@ -238,8 +250,9 @@ class EcardCodes:
         return "ecard_code_expired" if found.code != mac or found.expires_at <= self._clock.now() else None
 
     async def _too_late(self, mac: bytes) -> Code:
+        """Why a code could not be redeemed that was live a moment ago; one that still is has been claimed by another."""
         found = await self._store.find(mac)
-        return (self._over(found, mac) if found else None) or "ecard_code_expired"
+        return (self._over(found, mac) or "ecard_code_used") if found else "ecard_code_expired"
 
     def _refusal(self, operator: Operator, found: EcardCode, held: Held) -> Refusal | None:
         """What stands against redeeming a live code here and now: where comes before the state of the card."""

@@ -237,7 +237,7 @@ class Ecards:
     async def apply(self, holder_id: HolderId, wanted: Wanted, applicant: Applicant) -> Held:
         """Make the e-card, raise its level, move it to another card, or give it another password.
 
-        On the card that it has its level never sinks. Refuses with `forbidden` (a guardian, where it pays),
+        On the card that it has its level never sinks. Refuses with `forbidden` (a guardian, for a password or what pays),
         `assurance_too_low` (reason `notFresh`, or `mobileCheckRequired` where it pays), `not_found` (somebody else's card),
         `ecard_not_allowed` and `reason`,
         `invalid_request` (several cards are fit and none is named; no password, or one that is easy to guess), and
@@ -254,7 +254,7 @@ class Ecards:
             same = before is not None and (before.card_id, before.level) == (card.card_id, level)
             if before is not None and same and wanted.password is None:
                 return await self.with_card(before)
-            self._sure_enough(applicant, level, now, again=before is not None and wanted.password is not None)
+            self._sure_enough(applicant, before, wanted, level, now)
             if wanted.password is not None and hashed is None:
                 hashed = await self._new_password(card, wanted.password)
             password = hashed or (before.password if before else None)
@@ -312,11 +312,13 @@ class Ecards:
         return fit[0]
 
     @staticmethod
-    def _sure_enough(applicant: Applicant, level: EcardLevel, now: datetime, *, again: bool) -> None:
-        """Whether it is known surely enough who applies. `again`: there is an e-card, and it shall get another password."""
-        if level == PAYING and applicant.guardian is not None:
-            # The dependant's own pays already; its password is not a guardian's to set.
+    def _sure_enough(applicant: Applicant, before: Ecard | None, wanted: Wanted, level: EcardLevel, now: datetime) -> None:
+        """Whether it is known surely enough who applies for this change, which gives an e-card `level`."""
+        pays = PAYING in {level, before.level if before else level}
+        if applicant.guardian is not None and (pays or wanted.password is not None):
+            # What pays, and the password that it pays with, are the dependant's own: to have, to change and to end.
             raise Refusal("forbidden", {"reason": "notForGuardians"})
+        again = before is not None and wanted.password is not None
         require_assurance(applicant.session, 2, now, fresh=again or level == PAYING)
         if level == PAYING and applicant.session.assurance.method != "sms":
             # Somebody's face proves nothing about who holds the mobile.

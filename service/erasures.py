@@ -2,9 +2,10 @@
 
 True here: what decides is one document, written before anything goes; whatever follows is read off it, may be done again, and
 is done by the relay wherever a process died. It goes in two sweeps: a request that was under way at the first has ended by
-the second. The last act is the ledger's, whose chain stays whole. Afterwards who comes with that ID number is nobody. Never
-here: erasing while there is a card in use, an application, an insurance, or a decision still to be made; and a list of what
-is erased, which is beside the stores (service/mongo/holdings.py).
+the second. What is in the way is looked for again before each step, and an erasure that it stands before is withdrawn; who
+came back between the sweeps is left alone. The last act is the ledger's, whose chain stays whole. Afterwards who comes with
+that ID number is nobody. Never here: erasing while there is a card in use, an application, an insurance, or a decision still
+to be made; and a list of what is erased, which is beside the stores (service/mongo/holdings.py).
 
 Sources: Personal Information Protection Law, art. 47 (erased on request; where the law has something kept, it is kept and
 not used otherwise) and art. 50 (reasons are given for a refusal); Social Insurance Law, art. 74 (records of what somebody
@@ -68,14 +69,17 @@ class ErasureStore(Protocol):
     async def change(self, before: Erasure | None, after: Erasure) -> bool:
         """The one write, if there is still none, or this one at this step; whether it was done."""
 
-    async def withdraw(self, erasure: Erasure) -> None:
-        """Forget one of which nothing was done."""
+    async def withdraw(self, erasure: Erasure) -> bool:
+        """Forget one that is asked or told, and no earlier one that was done; False when it is at neither step."""
 
     async def due(self, now: datetime, limit: int) -> list[Erasure]:
         """Some that are not done and whose next step may be taken."""
 
     async def end_sessions(self, holder_id: HolderId, at: datetime) -> None:
         """End every session of a person."""
+
+    async def end_links(self, erasure: Erasure, at: datetime) -> None:
+        """End every link through which the person acts for somebody, so that both hear of it."""
 
     async def approval_pending(self, holder_id: HolderId, now: datetime) -> bool:
         """Whether a second person is still to decide about one of their cards, or a decision to be carried out."""
@@ -126,12 +130,16 @@ class Erasures:
     async def ask(self, holder_id: HolderId, *, request: bytes, locale: Locale, now: datetime) -> Erasure:
         """Decide that somebody is erased, and end their sessions; the rest follows by itself within minutes.
 
-        Refuses with `erasure_not_allowed` and `reason`, an Obstacle; a session level 2 and fresh is the route's to ask.
+        Refuses with `erasure_not_allowed` and `reason`, an Obstacle; with `unavailable` who came back while an earlier one of
+        theirs is not done; a session level 2 and fresh is the route's to ask.
         """
         if await self._holders.holder(holder_id) is None:
             raise Refusal("token_revoked")
         erasure_id = ErasureId(derived_id("ers", holder_id))
         before = await self._store.erasure(erasure_id)
+        if before is not None and before.step == "swept":
+            # That one leaves alone whoever came back.
+            raise Refusal("unavailable", retry_after=round(BETWEEN_SWEEPS.total_seconds()))
         if before is not None and before.step != "done":
             return before
         await self._refuse_what_may_not_go(holder_id, now)
@@ -149,10 +157,15 @@ class Erasures:
             # What began meanwhile did not see the decision.
             await self._refuse_what_may_not_go(holder_id, now)
         except Refusal:
-            await self._store.withdraw(erasure)
-            raise
+            if await self._store.withdraw(erasure) or not await self._goes_on(erasure):
+                raise
         await self._store.end_sessions(holder_id, now)
         return erasure
+
+    async def _goes_on(self, erasure: Erasure) -> bool:
+        """Whether nobody withdrew it: then the relay found nothing in the way, and it has gone too far to be refused."""
+        found = await self._store.erasure(erasure.erasure_id)
+        return found is not None and (found.number, found.asked_at) == (erasure.number, erasure.asked_at)
 
     async def undone(self, limit: int) -> Sequence[Errand]:
         """Steps that may be taken now; taking one again changes nothing."""
@@ -161,25 +174,38 @@ class Erasures:
 
     async def _take_step(self, erasure: Erasure) -> None:
         now = self._clock.now()
-        if erasure.step == "asked":
-            await self._tell(erasure)
+        if erasure.step == "swept":
+            await self._finish(erasure, now)
+        elif await self._obstacle(erasure.holder_id, now) is not None:
+            # Whoever decided may have been gone before they looked again; and a person may sign in anew until the first sweep.
+            await self._store.withdraw(erasure)
+        elif erasure.step == "asked":
+            await self._tell(erasure, now)
             await self._store.change(erasure, replace(erasure, step="told"))
-        elif not await self._store.at_rest(erasure.holder_id):
-            await self._store.change(erasure, replace(erasure, due_at=now + _LOOK_AGAIN))
-        elif not await self._store.sweep(erasure):
-            # Another process was quicker, or a sandbox was put back.
-            return
-        elif erasure.step == "told":
+        elif await self._swept(erasure, now):
             await self._store.change(erasure, replace(erasure, step="swept", due_at=now + BETWEEN_SWEEPS))
-        else:
+
+    async def _finish(self, erasure: Erasure, now: datetime) -> None:
+        # The first sweep took the person themselves: one who is there came back since, and so did all that is theirs.
+        came_back = await self._holders.holder(erasure.holder_id) is not None
+        if came_back or await self._swept(erasure, now):
             await self._ledger.forget(erasure.holder_id, by="self", channel="app")
             await self._store.change(erasure, replace(erasure, step="done"))
 
-    async def _tell(self, erasure: Erasure) -> None:
+    async def _swept(self, erasure: Erasure, now: datetime) -> bool:
+        """Sweep, unless something is still to be told; False also when another process was quicker, or a sandbox put back."""
+        if not await self._store.at_rest(erasure.holder_id):
+            await self._store.change(erasure, replace(erasure, due_at=now + _LOOK_AGAIN))
+            return False
+        return await self._store.sweep(erasure)
+
+    async def _tell(self, erasure: Erasure, now: datetime) -> None:
         await self._store.end_sessions(erasure.holder_id, erasure.asked_at)
+        await self._store.end_links(erasure, now)
         holder = await self._holders.holder(erasure.holder_id)
         if holder is not None:
-            happening = f"{erasure.erasure_id}:{erasure.number}"
+            # One that was withdrawn leaves its number to the next, of which they are to hear as well.
+            happening = f"{erasure.erasure_id}:{erasure.number}:{erasure.asked_at.isoformat()}"
             await self._notifications.tell(holder, Announcement(happening, Topic.ERASURE_ASKED, erasure.locale))
 
     async def _refuse_what_may_not_go(self, holder_id: HolderId, now: datetime) -> None:

@@ -1,6 +1,6 @@
 """The holder's copy: everything that is kept about them, complete and in plain.
 
-True here: it is made when it is asked for and stored nowhere but as the answer to that request, sealed, for a day; it is
+True here: it is made when it is asked for and stored nowhere; it is
 written into the log before it is shown, and its holder is told; what is in it is read off one list of all that is kept
 (service/mongo/holdings.py). Never here: anything about somebody else, a hash, or a mark.
 
@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from service.announcements import Announcement, Topic
 from service.errors import Refusal
 from service.holders import Access, AccessLogStore, HolderStore
-from service.ids import HolderId, derived_id
+from service.ids import HolderId, new_id
 from service.limits import Limit, Limits
 from service.locale import Locale
 from service.notifications import Notifications
@@ -64,15 +64,14 @@ class Exports:
         self._log = log
         self._limits = limits
 
-    async def make(self, holder_id: HolderId, *, request: bytes, locale: Locale, now: datetime) -> Export:
+    async def make(self, holder_id: HolderId, *, locale: Locale, now: datetime) -> Export:
         """A copy as of now. Refuses with `rate_limited` after EXPORTS; a session level 2 and fresh is the route's to ask."""
         holder = await self._holders.holder(holder_id)
         if holder is None:
             raise Refusal("token_revoked")
         await self._limits.hit(EXPORTS, holder_id)
-        access_id = derived_id("acc", "export", holder_id, request.hex())
-        await self._log.record(holder_id, Access(access_id, now, "export", "self", "app", None))
-        export_id = derived_id("exp", holder_id, request.hex())
+        await self._log.record(holder_id, Access(new_id("acc"), now, "export", "self", "app", None))
+        export_id = new_id("exp")
         # Before it is shown, so that nobody is shown it untold.
         await self._notifications.tell(holder, Announcement(export_id, Topic.EXPORTED, locale))
         collected, entries = await gather(self._store.collect(holder_id), self._log.entries(holder_id, None, MOST_ACCESSES + 1))

@@ -7,10 +7,11 @@ looked up by one.
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from service.announcements import Topic
-from service.contacts import ContactNews, Contacts, Pending, unknown
+from service.contacts import ContactNews, Contacts, Pending, WaitingNews, unknown
 from service.ids import HolderId
 from service.mongo.client import Database, Document, Duplicate
 from service.mongo.reads import Reads
@@ -76,9 +77,13 @@ class MongoContactStore:
             return True
         return await self._collection.update(query, update)
 
-    async def news(self, limit: int) -> list[ContactNews]:
+    async def news(self, limit: int) -> list[WaitingNews]:
         documents = await self._collection.find({"news.id": {"$exists": True}}, projection={"news": 1}, limit=limit)
-        return [self._news(document["_id"], item) for document in documents for item in document["news"]]
+        return [
+            WaitingNews(item["id"], partial(self._news, document["_id"], item))
+            for document in documents
+            for item in document["news"]
+        ]
 
     async def carried(self, news: ContactNews) -> None:
         await self._collection.update({"_id": news.holder_id}, {"$pull": {"news": {"id": news.news_id}}})
@@ -98,7 +103,9 @@ class MongoContactStore:
             "emailDeclined": sorted(reach.email_declined),
             "locale": reach.locale,
             "version": contacts.version,
-            "changedBy": contacts.changed_by,
+            # For processes of an earlier version, which know of the last request alone.
+            "changedBy": contacts.requests[-1] if contacts.requests else None,
+            "requests": [*contacts.requests],
         }
 
     def _reach(self, document: Mapping[str, Any]) -> Reach:
@@ -111,14 +118,13 @@ class MongoContactStore:
         )
 
     def _contacts(self, document: Mapping[str, Any]) -> Contacts:
-        changed_by = document["changedBy"]
         return Contacts(
             holder_id=HolderId(document["_id"]),
             reach=self._reach(document),
             confirmed_at=document["confirmedAt"],
             pending=self._pending(document["_id"], document["pending"]),
             version=document["version"],
-            changed_by=bytes(changed_by) if changed_by is not None else None,
+            requests=_requests(document),
         )
 
     def _pending(self, holder_id: str, item: Mapping[str, Any] | None) -> Pending | None:
@@ -142,6 +148,13 @@ class MongoContactStore:
         )
 
 
+def _requests(document: Mapping[str, Any]) -> tuple[bytes, ...]:
+    """The marks that are kept, and that of an earlier version, which kept one alone and leaves the others as they are."""
+    kept = tuple(bytes(mark) for mark in document.get("requests", ()))
+    last = document["changedBy"]
+    return kept if last is None or bytes(last) in kept else (*kept, bytes(last))
+
+
 def _nothing_said() -> Document:
     return {
         "email": None,
@@ -151,4 +164,5 @@ def _nothing_said() -> Document:
         "locale": None,
         "version": 0,
         "changedBy": None,
+        "requests": [],
     }

@@ -1,6 +1,7 @@
 """A holder's documents in plain, for their own copy.
 
-True here: what is sealed is opened, and what is a mark, a hash or somebody else's is left out, by the rows of holdings.py;
+True here: what is sealed is opened, and what is a mark, a hash or somebody else's is left out, by the rows of holdings.py, as
+is what a message with a one-time code says;
 bytes that no row opens never leave. Other people's ids become "another", operators' "operator". Never here: a look without an
 entry in the log; that is written before anybody asks here (service/exports.py).
 """
@@ -58,6 +59,9 @@ class MongoCopyStore:
         return told
 
     def _opened(self, holding: Holding, document: Document) -> Document:
+        for name, secret in holding.withheld.items():
+            if document.get(secret) is not None:
+                document[name] = None
         for path, name in holding.sealed.items():
             *way, last = path.split(".")
             inner: Any = document

@@ -88,6 +88,7 @@ class MongoEcardCodeStore:
             "askedBy": code.asked_by,
             "expiresAt": code.expires_at,
             "redemption": None,
+            "claimedBy": None,
         }
         known = {"$push": {"known": {"$each": [code.code], "$slice": -KNOWN}}}
         try:
@@ -99,6 +100,12 @@ class MongoEcardCodeStore:
     async def find(self, code: bytes) -> EcardCode | None:
         document = await self._collection.find_one({"known": code})
         return _code(document) if document else None
+
+    async def claim(self, code: EcardCode, operator_id: OperatorId, now: datetime) -> bool:
+        live = {"_id": code.ecard_id, "code": code.code, "redemption": None, "expiresAt": {"$gt": now}}
+        # Codes of an earlier version have no such field; None finds those too.
+        free = {"claimedBy": {"$in": [None, operator_id]}}
+        return await self._collection.change(live | free, {"$set": {"claimedBy": operator_id}}) is not None
 
     async def redeem(self, code: EcardCode, redemption: Redemption) -> bool:
         live = {"_id": code.ecard_id, "code": code.code, "redemption": None, "expiresAt": {"$gt": redemption.at}}

@@ -11,22 +11,28 @@ from typing import Final
 from service.erasures import Erasure
 from service.ids import ErasureId, HolderId
 from service.mongo.client import Database, Document, Duplicate
+from service.mongo.dependants import MongoDependantStore
 from service.mongo.holdings import HOLDINGS, MESSAGES, Holding
 from service.mongo.marks import addresses_of
 from service.vault import Vault
 
 NAME: Final = "erasures"
-# Where it is written down that something is still to be carried, of documents that name their holder.
+# Where it is written down that something is still to be carried: the collection, who hears of it, and what is to be carried.
 _WAITING: Final = (
-    ("cards", "outbox.id"),
-    ("insurance", "news.id"),
-    ("applications", "due.id"),
-    ("approvals", "outbox.id"),
-    ("ecards", "news.id"),
-    ("sessions", "news.topic"),
-    ("dependants", "news.id"),
-    ("consents", "news.id"),
+    ("cards", "holderId", "outbox.id"),
+    ("insurance", "holderId", "news.id"),
+    ("applications", "holderId", "due.id"),
+    ("approvals", "holderId", "outbox.id"),
+    ("ecards", "holderId", "news.id"),
+    ("sessions", "holderId", "news.topic"),
+    ("dependants", "holderId", "news.id"),
+    ("dependants", "guardianId", "news.id"),
+    ("consents", "holderId", "news.id"),
+    ("contacts", "_id", "news.id"),
 )
+# What an erasure keeps of an earlier one until it is done itself, and gives back when it is withdrawn.
+_OF_THE_EARLIER: Final = ("askedAt", "dueAt", "locale", "request")
+_LINKS_AT_A_TIME: Final = 20
 _UNDER_WAY: Final = {"state": {"$in": ["due", "sending"]}}
 
 
@@ -37,6 +43,7 @@ class MongoErasureStore:
         self._database = database
         self._vault = vault
         self._collection = database.collection(NAME)
+        self._links = MongoDependantStore(database, vault)
 
     async def erasure(self, erasure_id: ErasureId) -> Erasure | None:
         document = await self._collection.find_one({"_id": erasure_id})
@@ -51,12 +58,21 @@ class MongoErasureStore:
                 return False
             return True
         del document["_id"]
-        as_read = {"_id": before.erasure_id, "number": before.number, "step": before.step}
-        done = {"$unset": {"marks": ""}} if after.step == "done" else {}
-        return await self._collection.update(as_read, {"$set": document, **done})
+        if before.step == "done":
+            earlier = _document(before)
+            document["earlier"] = {name: earlier[name] for name in _OF_THE_EARLIER}
+        done = {"$unset": {"marks": "", "earlier": ""}} if after.step == "done" else {}
+        return await self._collection.update(_as_read(before), {"$set": document, **done})
 
-    async def withdraw(self, erasure: Erasure) -> None:
-        await self._collection.delete({"_id": erasure.erasure_id, "number": erasure.number, "step": "asked"})
+    async def withdraw(self, erasure: Erasure) -> bool:
+        query: Document = {**_as_read(erasure), "step": {"$in": ["asked", "told"]}}
+        found = await self._collection.find_one(query, {"earlier": 1})
+        if found is None:
+            return False
+        if "earlier" not in found:
+            return await self._collection.delete(query)
+        done = {**found["earlier"], "number": erasure.number - 1, "step": "done"}
+        return await self._collection.update(query, {"$set": done, "$unset": {"marks": "", "earlier": ""}})
 
     async def due(self, now: datetime, limit: int) -> list[Erasure]:
         query: Document = {"step": {"$in": ["asked", "told", "swept"]}, "dueAt": {"$lte": now}}
@@ -68,14 +84,21 @@ class MongoErasureStore:
         over = {"$set": {"endedAt": at, "endReason": "erasure"}}
         await self._database.collection("sessions").update_all(alive, over)
 
+    async def end_links(self, erasure: Erasure, at: datetime) -> None:
+        after = None
+        while links := await self._links.links_of(erasure.holder_id, after, _LINKS_AT_A_TIME):
+            for link in links:
+                await self._links.end(link, at, erasure.request, erasure.locale)
+            after = links[-1].dependant_id
+
     async def approval_pending(self, holder_id: HolderId, now: datetime) -> bool:
         pending = {"state": "pending", "expiresAt": {"$gt": now}}
         query: Document = {"holderId": holder_id, "$or": [pending, {"outbox.id": {"$exists": True}}]}
         return await self._database.collection("approvals").find_one(query, {"_id": 1}) is not None
 
     async def at_rest(self, holder_id: HolderId) -> bool:
-        for name, field in _WAITING:
-            query: Document = {"holderId": holder_id, field: {"$exists": True}}
+        for name, whose, field in _WAITING:
+            query: Document = {whose: holder_id, field: {"$exists": True}}
             if await self._database.collection(name).find_one(query, {"_id": 1}) is not None:
                 return False
         marks = await addresses_of(self._database, self._vault, holder_id)
@@ -92,8 +115,7 @@ class MongoErasureStore:
         return True
 
     async def _stands(self, erasure: Erasure) -> bool:
-        query = {"_id": erasure.erasure_id, "number": erasure.number, "step": erasure.step}
-        return await self._collection.find_one(query, {"_id": 1}) is not None
+        return await self._collection.find_one(_as_read(erasure), {"_id": 1}) is not None
 
     async def _marks(self, erasure: Erasure) -> list[bytes]:
         """Where messages to them went: kept until all is done, because after the first sweep nothing else says it."""
@@ -113,6 +135,16 @@ class MongoErasureStore:
             for path in holding.emptied:
                 # Only what is there: a part that was never made is not made by emptying it.
                 await documents.update_all({**whose, path: {"$ne": None}}, {"$set": {path: None}})
+
+
+def _as_read(erasure: Erasure) -> Document:
+    """This very one at this step: one that was withdrawn leaves its number to the next."""
+    return {
+        "_id": erasure.erasure_id,
+        "number": erasure.number,
+        "askedAt": erasure.asked_at,
+        "step": erasure.step,
+    }
 
 
 def _document(erasure: Erasure) -> Document:

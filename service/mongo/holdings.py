@@ -27,8 +27,8 @@ class Holding:
     `word`: what the holder's copy calls it, empty where it says nothing of its own; `whose`: the field that names the holder;
     `addressed`: one that names nobody is theirs if it went to their number or address; `sealed`: paths of sealed fields, with
     the name each was sealed under; `documents`: those of them that are JSON; `hidden`: what the copy leaves out, being a mark,
-    a hash, or somebody else's; `called`: names on the wire where they differ; `emptied`: paths that an erasure empties; `why`:
-    why something of it stays.
+    a hash, or somebody else's; `withheld`: what the copy says null of, with the field that has it do so while it has a value;
+    `called`: names on the wire where they differ; `emptied`: paths that an erasure empties; `why`: why something of it stays.
     """
 
     collection: str
@@ -39,6 +39,7 @@ class Holding:
     sealed: Mapping[str, str] = field(default_factory=lambda: _NONE)
     documents: frozenset[str] = frozenset()
     hidden: frozenset[str] = frozenset()
+    withheld: Mapping[str, str] = field(default_factory=lambda: _NONE)
     called: Mapping[str, str] = field(default_factory=lambda: _NONE)
     emptied: tuple[str, ...] = ()
     why: str = ""
@@ -72,7 +73,7 @@ HOLDINGS: Final[tuple[Holding, ...]] = (
     ),
     # Answers that show numbers in plain, kept for a day for who asks again. What they say is in the rest of the copy.
     Holding("idempotency", "", "holderId"),
-    Holding("ecard_codes", "ecardCodes", "holderId", hidden=_but("code", "known", "ecardVersion", "askedBy")),
+    Holding("ecard_codes", "ecardCodes", "holderId", hidden=_but("code", "known", "ecardVersion", "askedBy", "claimedBy")),
     Holding("ecards", "ecards", "holderId", hidden=_but("password", "version"), called={"_id": "ecardId"}),
     Holding("dependants", "dependants", "guardianId", sealed=_sealed("until"), hidden=_but("seat", "version")),
     Holding("dependants", "guardians", "holderId", sealed=_sealed("until"), hidden=_but("seat", "version")),
@@ -112,6 +113,8 @@ HOLDINGS: Final[tuple[Holding, ...]] = (
         addressed=True,
         sealed=_sealed("to", "text", "subject"),
         hidden=_but("holderId", "code", "values", "toIndex", "queue", "fence", "suppressed", "attempts", "dueAt", "cutOff"),
+        # Who reads the copy has not shown that they have the mobile or the mailbox to which a code went.
+        withheld={"text": "code", "subject": "code"},
         called={"_id": "messageId", "createdAt": "postedAt"},
     ),
     Holding(

@@ -204,6 +204,10 @@ async def _contacts(database: Database) -> None:
     await database.collection("familiar_devices").ensure_index([("expiresAt", 1)], name="expiry", expireAfterSeconds=3600)
 
 
+async def _contact_requests(database: Database) -> None:
+    await database.validate("contacts", CONTACTS_SCHEMA)
+
+
 STEPS: Final = (
     Step(1, "cards: validator and indexes", _cards),
     Step(2, "holders, dependants and accesses: indexes", _people),
@@ -225,6 +229,7 @@ STEPS: Final = (
     Step(18, "messages: a queue for each channel and one for codes", _queues),
     Step(19, "what is kept about somebody is found by whose it is; erasures", _data_rights),
     Step(20, "contacts: validator; what people are to hear of sessions and links; familiar devices", _contacts),
+    Step(21, "contacts: the marks of the last requests", _contact_requests),
 )
 
 

@@ -241,7 +241,8 @@ CONTACTS_SCHEMA: Final = _object(
         "news": {
             "bsonType": "array",
             "items": _object({"id": _TEXT, "topic": _one_of(Topic), "locale": _TEXT, "instead": _BYTES_OR_NOT}),
-        }
+        },
+        "requests": {"bsonType": "array", "items": _BYTES},
     },
 )
 

@@ -18,10 +18,10 @@ from service.gateways.sms import Sms
 from service.ids import new_id
 
 Gateway = Literal["sms", "face", "email", "upstream"]
-Fault = Literal["unavailable", "slow", "rejected", "uncertain", "stale", "wrong"]
+Fault = Literal["unavailable", "slow", "rejected", "uncertain", "stale", "wrong", "away"]
 # What can go wrong at those who send or verify, and at those who keep books.
 FAULTS: Final[tuple[Fault, ...]] = ("unavailable", "slow", "rejected", "uncertain")
-BOOK_FAULTS: Final[tuple[Fault, ...]] = ("unavailable", "slow", "stale", "wrong")
+BOOK_FAULTS: Final[tuple[Fault, ...]] = ("unavailable", "away", "slow", "stale", "wrong")
 
 SLOW_SECONDS: Final = 3.0
 REFERENCE: Final = "face"

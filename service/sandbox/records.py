@@ -206,7 +206,7 @@ def contact_records(everybody: Iterable[Person], now: datetime) -> list[Contacts
     """Who has confirmed an email address."""
     at = now - timedelta(days=_AGREED_DAYS_AGO)
     return [
-        Contacts(person.holder_id, replace(UNTOLD, email=person.email), at, None, 1, _NO_REQUEST)
+        Contacts(person.holder_id, replace(UNTOLD, email=person.email), at, None, 1, (_NO_REQUEST,))
         for person in everybody
         if person.email is not None
     ]

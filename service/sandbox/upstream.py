@@ -92,7 +92,7 @@ class SandboxUpstream:
     async def _played(self) -> "tuple[datetime, Callable[[bytes], bytes]]":
         """Of what moment the books are, and what is done to a document before it goes out."""
         fault = await self._store.take_fault("upstream", BOOK_FAULTS)
-        if fault == "unavailable":
+        if fault in {"unavailable", "away"}:
             raise UpstreamAway
         if fault == "slow":
             await asyncio.sleep(SLOW_SECONDS)

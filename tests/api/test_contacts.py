@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from api.client import Api, Reply
 from pymongo import MongoClient
 
 from service.config import Config
+from service.mongo.client import Database
 
 ADDRESS = "zhang.wei@mail.example"
 OTHER = "other@mail.example"
@@ -42,6 +44,16 @@ async def confirmed(client: Api, address: str = ADDRESS) -> Reply:
     reply = await confirm(client, await client.code_sent_to(address))
     assert reply.status == 200, reply.raw
     return reply
+
+
+async def prefer(client: Api, locale: str, key: str = "new") -> Reply:
+    return await client.post("/v1/me/contacts/preferences", {"smsOptOut": [], "emailOptOut": [], "locale": locale}, key=key)
+
+
+async def forget_answers(database: Database) -> None:
+    """What a process leaves that died between what it did and the keeping of its answer."""
+    over = {"$set": {"answer": None, "leaseUntil": datetime.now(UTC) - timedelta(days=1)}}
+    await database.collection("idempotency").update_all({}, over)
 
 
 def wrong(code: str, number: int = 1) -> str:
@@ -205,6 +217,49 @@ async def test_the_same_key_is_the_same_answer_and_one_code(api: Api) -> None:
     first, again = await confirm(client, code, "c"), await confirm(client, code, "c")
     assert (again.raw, again.headers.get("Idempotency-Replayed")) == (first.raw, "true")
     assert await told(client, (await api.persona("active"))["mobile"]) == ["email_confirmed"]
+
+
+async def test_a_late_retry_of_a_removal_leaves_the_address_alone_that_was_confirmed_since(
+    api: Api, database: Database
+) -> None:
+    client = await api.sign_in("with-email")
+    key = secrets.token_hex(8)
+    assert (await remove(client, key)).status == 200
+    await confirmed(client, OTHER)
+    await forget_answers(database)
+    retried = await remove(client, key)
+    assert (retried.status, retried.json["emailMasked"]) == (200, "o****@mail.example")
+    assert await told(client, OTHER) == ["email_confirmed"]
+
+
+async def test_a_late_retry_of_a_choice_does_not_undo_a_later_one(api: Api, database: Database) -> None:
+    client = await api.sign_in("active")
+    key = secrets.token_hex(8)
+    for locale, its_key in (("en", key), ("zh-CN", "new")):
+        assert (await prefer(client, locale, its_key)).json["locale"] == locale
+    await forget_answers(database)
+    retried = await prefer(client, "en", key)
+    assert (retried.status, retried.json["locale"]) == (200, "zh-CN")
+
+
+async def test_a_late_retry_of_a_confirmation_finds_it_done_and_takes_no_try_from_a_newer_code(
+    api: Api, database: Database
+) -> None:
+    client = await api.sign_in("active")
+    key = secrets.token_hex(8)
+    assert (await ask(client)).status == 200
+    code = await client.code_sent_to(ADDRESS)
+    assert (await confirm(client, code, key)).status == 200
+    assert (await prefer(client, "en")).status == 200
+    await forget_answers(database)
+    retried = await confirm(client, code, key)
+    assert (retried.status, retried.json.get("emailMasked")) == (200, "z****@mail.example")
+    await api.advance(61)
+    await ask(client, OTHER)
+    newer = await client.code_sent_to(OTHER)
+    await forget_answers(database)
+    assert (await confirm(client, code, key)).status == 200
+    assert (await confirm(client, wrong(newer))).json["triesLeft"] == 4
 
 
 async def test_codes_are_sent_no_more_often_than_a_mobile_is_written_to(api: Api) -> None:

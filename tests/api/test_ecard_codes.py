@@ -137,8 +137,8 @@ async def test_of_many_codes_asked_for_at_once_one_is_good(api: Api, clerk: Api)
 
 async def test_codes_are_not_asked_for_without_end(api: Api) -> None:
     client = await holding(api)
-    replies = await asyncio.gather(*(client.post("/v1/ecard/codes", {}) for _ in range(30)))
-    assert Counter(reply.status for reply in replies) == {200: 10, 429: 20}
+    replies = await asyncio.gather(*(client.post("/v1/ecard/codes", {}) for _ in range(50)))
+    assert Counter(reply.status for reply in replies) == {200: 30, 429: 20}
     assert {reply.code for reply in replies if reply.status == 429} == {"rate_limited"}
     await api.advance(61)
     await code_of(client)
@@ -180,6 +180,16 @@ async def test_an_account_that_is_no_longer_active_ends_payment_and_not_the_cred
     shown = (await client.get("/v1/ecard")).json
     assert (shown["status"], shown["payment"]) == ("usable", {"usable": False, "reason": "bankDormant"})
     assert (await redeem(clerk, await code_of(client))).json["level"] == 1
+
+
+async def test_each_code_stands_in_the_log_before_it_is_shown(api: Api) -> None:
+    client = await holding(api)
+    for number in range(3):
+        entries = (await client.get("/v1/me/access-log")).json["items"]
+        shown = [entry for entry in entries if entry["action"] == "showEcardCode"]
+        assert len(shown) == number
+        assert {(entry["by"], entry["channel"], entry["reason"]) for entry in shown} <= {("self", "app", None)}
+        await code_of(client)
 
 
 # The password

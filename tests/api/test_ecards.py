@@ -151,7 +151,7 @@ async def test_applying_again_raises_the_level_and_never_lowers_it_on_the_same_c
     again = await apply(client, level=1)
     assert again.json == raised.json
     assert (await kept(database))["version"] == 3
-    assert await told(api, "active") == ["ecard_payment_opened", "ecard_password_changed", "ecard_applied"]
+    assert sorted(await told(api, "active")) == ["ecard_applied", "ecard_password_changed", "ecard_payment_opened"]
 
 
 async def test_an_ecard_moves_to_another_card_and_its_code_does_not(api: Api) -> None:
@@ -381,6 +381,33 @@ async def test_a_guardian_sets_no_password_of_one_that_pays_already(api: Api, se
         )
     assert refused.value.code == "forbidden"
     assert (await client.post("/v1/ecard/codes", {"password": PASSWORD})).status == 200
+
+
+async def test_a_guardian_sets_no_password_of_a_dependants_ecard(api: Api, database: Database) -> None:
+    guardian, dependant_id = await guarding(api)
+    await agreeing(guardian)
+    wanted = {"level": 1, "password": PASSWORD, "onBehalfOf": dependant_id}
+    for _ in range(2):
+        refused = await apply(guardian, **wanted)
+        assert (refused.status, refused.code, refused.json["reason"]) == (403, "forbidden", "notForGuardians")
+        # The second time there is an e-card.
+        assert (await apply(guardian, onBehalfOf=dependant_id)).status == 200
+    assert (await kept(database, "minor"))["password"] is None
+
+
+async def test_a_guardian_does_not_end_the_payment_of_a_dependants_ecard(api: Api, database: Database) -> None:
+    guardian, dependant_id = await guarding(api)
+    await agreeing(guardian)
+    assert (await apply(guardian, onBehalfOf=dependant_id)).status == 200
+    ecard = await kept(database, "minor")
+    # It pays, on another card than the one that is fit now.
+    other = (await api.persona("sealed"))["cards"][0]["cardId"]
+    await database.collection("ecards").update({"_id": ecard["_id"]}, {"$set": {"level": 2, "cardId": other}})
+    card_id = (await api.persona("minor"))["cards"][0]["cardId"]
+    refused = await apply(guardian, level=1, cardId=card_id, onBehalfOf=dependant_id)
+    assert (refused.status, refused.code, refused.json["reason"]) == (403, "forbidden", "notForGuardians")
+    after = await kept(database, "minor")
+    assert (after["level"], after["cardId"], after["version"]) == (2, other, ecard["version"])
 
 
 async def test_a_dependants_ecard_is_nobody_elses(api: Api) -> None:

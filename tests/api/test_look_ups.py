@@ -282,7 +282,7 @@ async def test_the_number_of_the_account_is_nowhere_in_plain(api: Api, database:
 # The city in every mood.
 
 
-@pytest.mark.parametrize("fault", ["unavailable", "wrong", "slow"])
+@pytest.mark.parametrize("fault", ["unavailable", "away", "wrong", "slow"])
 @pytest.mark.parametrize("path", [CONTRIBUTIONS, FUND])
 async def test_what_was_known_last_is_shown_and_marked_when_the_city_has_no_good_answer(
     api: Api, path: str, fault: str

@@ -32,6 +32,7 @@ WRITTEN = {
     "POST /v1/cards/{card_id}/pin": "changePin",
     "POST /v1/activations": "activate",
     "POST /v1/ecard": "applyEcard",
+    "POST /v1/ecard/codes": "showEcardCode",
     "POST /v1/staff/holders/lookup": "lookUp",
     "POST /v1/staff/activations": "activate",
     "POST /v1/staff/hotline/codes": "sendCode",

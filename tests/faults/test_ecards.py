@@ -1,10 +1,12 @@
 """E-cards in several processes: a lost answer is found out by the same request, and a code is redeemed once among them all."""
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,11 +14,13 @@ from api.client import Api, Reply
 from api.ecards import PASSWORD, code_of, paying
 from faults.test_processes import WRITES, _command, _environment
 from faults.workers import Wire, worker
+from pymongo import MongoClient
 
 from service.config import Config
 from service.mongo.client import Database
 
 REDEEM = "/v1/staff/ecard-codes/redeem"
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +95,8 @@ async def test_a_redemption_whose_answer_was_lost_is_not_done_again(both: tuple[
     wire, lossy, whole = both
     await anew(whole)
     clerk = (await whole.staff_tokens("hospital"))["accessToken"]
-    code = await code_of(await paying(whole))
+    client = await paying(whole)
+    code = await code_of(client)
     wire.lost = 0
     wire.lose_answer_to(_command("update", "ecard_codes"))
     first = await lossy.as_(clerk).post(REDEEM, {"code": code})
@@ -102,6 +107,40 @@ async def test_a_redemption_whose_answer_was_lost_is_not_done_again(both: tuple[
         (503, "outcome_unknown"),
         (409, "ecard_code_used"),
     }
+    entries = (await client.get("/v1/me/access-log")).json["items"]
+    assert [entry["action"] for entry in entries].count("redeemEcard") == 1
     for counter in (lossy, whole):
         again = await counter.as_(clerk).post(REDEEM, {"code": code})
         assert (again.status, again.code) == (409, "ecard_code_used")
+
+
+async def test_a_redemption_that_cannot_be_written_down_is_not_done_and_its_counter_goes_on(
+    both: tuple[Wire, Api, Api], config: Config
+) -> None:
+    """Cut off at the entry, the code is not used up: it is still this operator's to redeem, once, and nobody else's."""
+    _, first, second = both
+    await anew(second)
+    clerk = (await second.staff_tokens("hospital"))["accessToken"]
+    teller = (await second.staff_tokens("bank-own"))["accessToken"]
+    client = await paying(second)
+    code = await code_of(client, password=PASSWORD)
+    with MongoClient[dict[str, Any]](config.mongodb_uri.get_secret_value()) as server:
+        raw = server[config.mongodb_database]
+        raw.command({"collMod": "accesses", "validator": {"action": {"$ne": "redeemEcard"}}})
+        try:
+            cut_off = await first.as_(clerk).send(
+                "POST", REDEEM, data=json.dumps({"code": code}).encode(), headers=JSON, checked=False
+            )
+        finally:
+            raw.command({"collMod": "accesses", "validator": {}})
+        assert cut_off.status >= 500
+        kept = raw["ecard_codes"].find_one({})
+        assert kept is not None
+        assert kept["redemption"] is None
+    other = await second.as_(teller).post(REDEEM, {"code": code})
+    assert (other.status, other.code) == (409, "ecard_code_used")
+    asked = (counter.as_(clerk).post(REDEEM, {"code": code}) for _ in range(20) for counter in (first, second))
+    replies = Counter(reply.status for reply in await asyncio.gather(*asked))
+    assert replies == {200: 1, 409: 39}
+    entries = (await client.get("/v1/me/access-log")).json["items"]
+    assert [entry["by"] for entry in entries if entry["action"] == "redeemEcard"] == ["hospitalClerk"]

@@ -198,6 +198,28 @@ async def test_a_code_is_redeemed_by_one_of_many_and_by_all_without_the_guard(
     assert sum(await asyncio.gather(*(naive() for _ in range(20)))) > 1
 
 
+async def test_a_code_is_claimed_by_one_of_many_operators_and_by_that_one_again(
+    codes: MongoEcardCodeStore, own: Database, second: Database
+) -> None:
+    ecard = made()
+    code = code_of(ecard, f"{ecard.ecard_id}claimed".encode())
+    await codes.put(code)
+    # As a code of an earlier version lies there.
+    await own.collection("ecard_codes").update({"_id": ecard.ecard_id}, {"$unset": {"claimedBy": ""}})
+    operators = [OperatorId(new_id("op")) for _ in range(50)]
+    stores = [codes, MongoEcardCodeStore(second)] * 25
+    done = await asyncio.gather(*(one.claim(code, who, NOW) for one, who in zip(stores, operators, strict=True)))
+    assert sum(done) == 1
+    again = await asyncio.gather(*(codes.claim(code, who, NOW) for who in operators))
+    assert again == done
+    winner = operators[done.index(True)]
+    assert not await codes.claim(code, winner, code.expires_at)
+    assert await codes.redeem(code, replace(redemption(0), by=winner))
+    assert not await codes.claim(code, winner, NOW)
+    await codes.put(replace(code, code=f"{ecard.ecard_id}newer".encode()))
+    assert not await codes.claim(code, winner, NOW)
+
+
 async def test_a_code_that_ran_out_is_not_redeemed(codes: MongoEcardCodeStore) -> None:
     ecard = made()
     code = code_of(ecard, f"{ecard.ecard_id}?".encode())

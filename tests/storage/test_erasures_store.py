@@ -4,7 +4,8 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 from pymongo.errors import OperationFailure
 from storage.conftest import Empty, Raw
 
+from service.announcements import Topic
 from service.clock import Clock
+from service.contacts import ContactNews, unknown
 from service.data_rights import DataRights, data_rights
+from service.dependants import Dependant, dependant_id_of
 from service.erasures import BETWEEN_SWEEPS
 from service.errors import Refusal
 from service.holders import Access
@@ -26,6 +30,7 @@ from service.mongo.client import Database
 from service.mongo.consents import MongoConsentStore
 from service.mongo.contacts import MongoContactStore
 from service.mongo.copies import MongoCopyStore
+from service.mongo.dependants import MongoDependantStore
 from service.mongo.erasures import MongoErasureStore
 from service.mongo.holders import MongoAccessLogStore, MongoHolderStore
 from service.mongo.insurance import MongoRelationStore
@@ -43,7 +48,10 @@ REGIONS = Regions.load_directory(SHIPPED)
 PEOPLE = {person.key: person for person in people(cast(REGIONS))}
 SOMEBODY, BYSTANDER = PEOPLE["cancelled"], PEOPLE["sealed"]
 # Collections in which either of them has documents here.
-NAMES = ("holders", "cards", "consents", "messages", "sessions", "accesses", "erasures", "ledger_subjects", "limits")
+NAMES = (
+    *("holders", "cards", "consents", "messages", "sessions", "accesses", "erasures", "ledger_subjects", "limits"),
+    *("approvals", "contacts", "dependants"),
+)
 ROUNDS = 15
 
 
@@ -216,6 +224,119 @@ async def test_what_a_request_under_way_wrote_goes_with_the_second_sweep(stores:
     assert raw.sessions.count_documents({}) == 0
 
 
+async def _apply(raw: Raw) -> None:
+    """What keeps somebody from being erased, as if a request had begun it just now."""
+    running = {"_id": "apr_late", "holderId": SOMEBODY.holder_id, "state": "pending", "outbox": []}
+    raw.approvals.insert_one(running | {"expiresAt": datetime.now(UTC) + timedelta(hours=1)})
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+async def test_what_began_after_the_decision_ends_the_erasure(stores: _Stores, raw: Raw, looks: int) -> None:
+    # Whoever decided is gone: only what the relay does follows, before the person was told or after.
+    await stores.rights.erasures.ask(SOMEBODY.holder_id, request=b"r" * 32, locale="en", now=stores.clock.now())
+    for _ in range(looks):
+        await _carry(stores.rights)
+    await _apply(raw)
+    for _ in range(4):
+        _sent(raw)
+        await _carry(stores.rights)
+        stores.clock.offset += BETWEEN_SWEEPS
+    assert raw.erasures.count_documents({}) == 0
+    assert raw.holders.count_documents({"_id": SOMEBODY.holder_id}) == 1
+    assert raw.messages.count_documents({}) == looks
+    # Who asks again when nothing is in the way any more hears of that as of the first.
+    raw.approvals.delete_many({})
+    await stores.rights.erasures.ask(SOMEBODY.holder_id, request=b"s" * 32, locale="en", now=stores.clock.now())
+    await _carry(stores.rights)
+    assert raw.messages.count_documents({}) == looks + 1
+
+
+async def test_who_came_back_between_the_sweeps_is_not_swept(stores: _Stores, raw: Raw) -> None:
+    now = stores.clock.now()
+    erasure = await stores.rights.erasures.ask(SOMEBODY.holder_id, request=b"r" * 32, locale="en", now=now)
+    for _ in range(2):
+        await _carry(stores.rights)
+        _sent(raw)
+    assert raw.holders.count_documents({"_id": SOMEBODY.holder_id}) == 0
+    await stores.put(SOMEBODY)
+    with pytest.raises(Refusal, match="unavailable"):
+        await stores.rights.erasures.ask(SOMEBODY.holder_id, request=b"s" * 32, locale="en", now=stores.clock.now())
+    stores.clock.offset += BETWEEN_SWEEPS + timedelta(seconds=1)
+    await _carry(stores.rights)
+    assert await _done(raw, erasure.erasure_id)
+    assert raw.holders.count_documents({"_id": SOMEBODY.holder_id}) == 1
+    assert raw.cards.count_documents({"holderId": SOMEBODY.holder_id}) == len(SOMEBODY.cards)
+
+
+async def test_one_that_is_withdrawn_leaves_the_earlier_one_as_it_was(
+    stores: _Stores, own: Database, vault: Vault, raw: Raw
+) -> None:
+    store = MongoErasureStore(own, vault)
+    asked_at = stores.clock.now()
+    erasure = await stores.rights.erasures.ask(SOMEBODY.holder_id, request=b"1" * 32, locale="en", now=asked_at)
+    for _ in range(3):
+        await _carry(stores.rights)
+        _sent(raw)
+        stores.clock.offset += BETWEEN_SWEEPS + timedelta(seconds=1)
+    (done,) = raw.erasures.find({})
+    assert done["step"] == "done"
+    await stores.put(SOMEBODY)
+    again = await stores.rights.erasures.ask(SOMEBODY.holder_id, request=b"2" * 32, locale="zh-CN", now=stores.clock.now())
+    assert again.number == 2
+    await _apply(raw)
+    await _carry(stores.rights)
+    assert [*raw.erasures.find({})] == [done]
+    # There is nothing left to withdraw, and what is done stays.
+    assert not await store.withdraw(again)
+    assert not await store.withdraw(erasure)
+    assert [*raw.erasures.find({})] == [done]
+
+
+async def test_news_of_an_address_is_told_before_the_sweep(stores: _Stores, own: Database, vault: Vault, raw: Raw) -> None:
+    contacts = MongoContactStore(own, vault)
+    before = unknown(SOMEBODY.holder_id)
+    news = ContactNews("con:1", SOMEBODY.holder_id, Topic.EMAIL_CHANGED, "en", "old@mail.example")
+    assert await contacts.change(before, replace(before, version=1), news)
+    await stores.rights.erasures.ask(SOMEBODY.holder_id, request=b"r" * 32, locale="en", now=stores.clock.now())
+    for _ in range(3):
+        await _carry(stores.rights)
+        _sent(raw)
+        stores.clock.offset += timedelta(seconds=6)
+    assert raw.contacts.count_documents({"news.id": news.news_id}) == 1
+    await contacts.carried(news)
+    await _carry(stores.rights)
+    assert raw.contacts.count_documents({}) == 0
+
+
+async def test_whom_they_acted_for_hears_that_it_is_over(stores: _Stores, own: Database, vault: Vault, raw: Raw) -> None:
+    links = MongoDependantStore(own, vault)
+    link = Dependant(
+        dependant_id=dependant_id_of(SOMEBODY.holder_id, BYSTANDER.holder_id),
+        guardian_id=SOMEBODY.holder_id,
+        holder_id=HolderId("hld_child"),
+        relationship="child",
+        until=date(2100, 1, 1),
+        seat=0,
+        version=1,
+        linked_by=b"l" * 32,
+        ended_at=None,
+        ended_by=None,
+    )
+    await links.put(link)
+    await stores.rights.erasures.ask(SOMEBODY.holder_id, request=b"r" * 32, locale="en", now=stores.clock.now())
+    for _ in range(3):
+        await _carry(stores.rights)
+        _sent(raw)
+        stores.clock.offset += timedelta(seconds=6)
+    (news,) = await links.news(10)
+    assert (news.turn, news.holder_id) == ("ended", link.holder_id)
+    assert raw.holders.count_documents({"_id": SOMEBODY.holder_id}) == 1
+    await links.carried(news)
+    await _carry(stores.rights)
+    assert raw.holders.count_documents({"_id": SOMEBODY.holder_id}) == 0
+    assert raw.dependants.count_documents({}) == 0
+
+
 async def test_somebody_who_was_erased_and_registered_anew_can_be_erased_again(stores: _Stores, raw: Raw) -> None:
     for number in (1, 2):
         if number > 1:
@@ -242,7 +363,7 @@ async def test_neither_a_copy_nor_an_erasure_looks_through_a_whole_collection(em
     except OperationFailure:
         pytest.skip("this server keeps no profile of its queries")
     now = stores.clock.now()
-    await stores.rights.exports.make(SOMEBODY.holder_id, request=b"r" * 32, locale="en", now=now)
+    await stores.rights.exports.make(SOMEBODY.holder_id, locale="en", now=now)
     await stores.rights.erasures.ask(SOMEBODY.holder_id, request=b"r" * 32, locale="en", now=now)
     for _ in range(4):
         await _carry(stores.rights)
