@@ -386,7 +386,7 @@ async def test_a_guardian_sets_no_password_of_one_that_pays_already(api: Api, se
 async def test_a_guardian_sets_no_password_of_a_dependants_ecard(api: Api, database: Database) -> None:
     guardian, dependant_id = await guarding(api)
     await agreeing(guardian)
-    wanted = {"level": 1, "password": PASSWORD, "onBehalfOf": dependant_id}
+    wanted: dict[str, Any] = {"level": 1, "password": PASSWORD, "onBehalfOf": dependant_id}
     for _ in range(2):
         refused = await apply(guardian, **wanted)
         assert (refused.status, refused.code, refused.json["reason"]) == (403, "forbidden", "notForGuardians")
