@@ -26,11 +26,6 @@ _ROOM: Final = 4 * 2**30
 _PREFIX: Final = "yika-tests-"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files whose tests start and kill processes begin first, so that nobody is left alone with a long one at the end."""
-    items.sort(key=lambda item: {"faults", "embedded"}.isdisjoint(item.path.parts))
-
-
 @pytest.fixture(scope="session")
 def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The MongoDB of YIKA_MONGODB_URI, else one that lives as long as the run."""
