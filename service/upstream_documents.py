@@ -44,16 +44,16 @@ _Month = Annotated[str, Field(pattern=MONTH_PATTERN)]
 @dataclass(frozen=True, slots=True)
 class _Figure:
     account: Account
-    balanceFen: _Fen  # noqa: N815  the wire's own names
+    balanceFen: _Fen
     status: str
-    asOf: AwareDatetime  # noqa: N815
+    asOf: AwareDatetime
     source: _Source
 
 
 @strict_shape
 @dataclass(frozen=True, slots=True)
 class _Figures:
-    idNumber: str = field(repr=False)  # noqa: N815
+    idNumber: str = field(repr=False)
     figures: Annotated[list[_Figure], Field(max_length=len(Account))]
 
 
@@ -62,9 +62,9 @@ class _Figures:
 class _Row:
     code: InsuranceCode
     month: _Month
-    baseFen: _Fen  # noqa: N815
-    personalFen: _Fen  # noqa: N815
-    employerFen: _Fen  # noqa: N815
+    baseFen: _Fen
+    personalFen: _Fen
+    employerFen: _Fen
     status: ContributionStatus
 
 
@@ -72,14 +72,14 @@ class _Row:
 @dataclass(frozen=True, slots=True)
 class _Report:
     source: _Source
-    asOf: AwareDatetime  # noqa: N815
+    asOf: AwareDatetime
     rows: Annotated[list[_Row], Field(max_length=MOST_ROWS)]
 
 
 @strict_shape
 @dataclass(frozen=True, slots=True)
 class _Contributions:
-    idNumber: str = field(repr=False)  # noqa: N815
+    idNumber: str = field(repr=False)
     reports: Annotated[list[_Report], Field(min_length=1, max_length=8)]
 
 
@@ -88,18 +88,18 @@ class _Contributions:
 class _Account:
     number: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{4,40}$", repr=False)]
     status: HousingFundStatus
-    balanceFen: _Fen  # noqa: N815
-    monthlyDepositFen: _Fen  # noqa: N815
-    paidThrough: _Month | None  # noqa: N815
-    openedOn: date | None  # noqa: N815
+    balanceFen: _Fen
+    monthlyDepositFen: _Fen
+    paidThrough: _Month | None
+    openedOn: date | None
 
 
 @strict_shape
 @dataclass(frozen=True, slots=True)
 class _HousingFund:
-    idNumber: str = field(repr=False)  # noqa: N815
+    idNumber: str = field(repr=False)
     source: _Source
-    asOf: AwareDatetime  # noqa: N815
+    asOf: AwareDatetime
     account: _Account | None
 
 

@@ -5,7 +5,7 @@ import statistics
 import time
 from collections import Counter
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from api.client import Api, Reply
@@ -137,8 +137,6 @@ async def test_a_retry_gets_its_first_answer_also_after_a_change_of_mind(api: Ap
 
 def over_by(reply: Reply) -> Any:
     """A moment that is past."""
-    from datetime import datetime  # noqa: PLC0415
-
     return datetime.fromisoformat(reply.json["givenAt"])
 
 
@@ -230,7 +228,7 @@ async def test_what_is_said_counts_at_the_next_look(api: Api) -> None:
 
 async def test_a_matter_of_their_own_needs_no_consent(api: Api) -> None:
     operator = await api.sign_in_staff("bureau")
-    reasons = [reason for reason in LookUpReason.__args__ if reason != "enquiry"]  # type: ignore[attr-defined]
+    reasons = [reason for reason in get_args(LookUpReason) if reason != "enquiry"]
     assert len(reasons) >= 10
     for reason in reasons:
         assert (await look_up(operator, "no-consent", reason=reason)).status == 200, reason

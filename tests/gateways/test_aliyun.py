@@ -258,7 +258,7 @@ async def test_the_twin_itself_refuses_a_signature_over_something_else(provider:
     query = canonical_query({"PhoneNumbers": "13800138000", "SignName": "s", "TemplateCode": "SMS_1", "OutId": "m"})
     headers = made._signed(query, datetime.now(UTC), "cd" * 16)  # noqa: SLF001  what it signed, to be changed afterwards
     url = URL(f"http://127.0.0.1:{provider.port}/?{query.replace('13800138000', '13900139000')}", encoded=True)
-    answer = await made._calls.post(url, headers, b"")  # noqa: SLF001
+    answer = await made._calls.post(url, headers, b"")  # noqa: SLF001  sent as it is, without signing anew
     assert (answer.status, b"SignatureDoesNotMatch" in answer.body) == (400, True)
     await made.close()
     assert provider.delivered == []
