@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
 import aiohttp
@@ -12,7 +13,10 @@ import orjson
 import pyotp
 from contracts.conformance import Conformance
 
+from service.clock import CHINA
+
 STEP_SECONDS = 30
+DAY_SECONDS = 24 * 60 * 60
 
 
 @dataclass(frozen=True)
@@ -201,3 +205,10 @@ class Api:
     async def advance(self, seconds: int) -> None:
         """Move the sandbox's clock."""
         assert (await self.post("/sandbox/clock", {"advanceSeconds": seconds})).status == 200
+
+    async def at_hour(self, hour: int) -> datetime:
+        """Move the clock to the next time that it is so late at +08:00: people hear of some things in waking hours only."""
+        here = datetime.fromisoformat((await self.post("/sandbox/clock", {"advanceSeconds": 0})).json["now"]).astimezone(CHINA)
+        seconds = (here.replace(hour=hour, minute=0, second=0, microsecond=0) - here).total_seconds() % DAY_SECONDS
+        reply = await self.post("/sandbox/clock", {"advanceSeconds": int(seconds) + 1})
+        return datetime.fromisoformat(reply.json["now"])

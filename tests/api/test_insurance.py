@@ -378,6 +378,7 @@ async def test_an_old_list_brings_nobody_back_and_a_new_hiring_is_a_new_registra
 
 @pytest.mark.parametrize(("key", "before"), [("frozen-medical", "frozen"), ("two-generations", "normal")])
 async def test_when_the_insurance_has_ended_the_medical_account_is_paid_out(api: Api, key: str, before: str) -> None:
+    await api.at_hour(10)
     employer, person = await api.sign_in_staff("employer2"), await api.sign_in(key)
     cards = (await person.get("/v1/cards")).json["items"]
     assert {card["medicalAccount"] for card in cards} == {before}

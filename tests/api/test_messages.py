@@ -12,7 +12,6 @@ from api.test_dependants import household as household_of
 from api.test_insurance import ago, known, registered
 from pymongo import MongoClient
 
-from service.clock import CHINA
 from service.config import Config
 from service.ids import derived_id
 
@@ -38,14 +37,6 @@ async def by_both(api: Api, key: str = "with-email") -> tuple[list[Sent], list[S
 
 def templates(messages: list[Sent]) -> list[str]:
     return [message["template"] for message in messages if message["template"] != "new_device"]
-
-
-async def at_hour(api: Api, hour: int) -> datetime:
-    """Move the clock to the next time that it is so late at +08:00."""
-    here = datetime.fromisoformat((await api.post("/sandbox/clock", {"advanceSeconds": 0})).json["now"]).astimezone(CHINA)
-    seconds = (here.replace(hour=hour, minute=0, second=0, microsecond=0) - here).total_seconds() % DAY
-    reply = await api.post("/sandbox/clock", {"advanceSeconds": int(seconds) + 1})
-    return datetime.fromisoformat(reply.json["now"])
 
 
 async def signed_in_on(api: Api, key: str, user_agent: str, method: str = "face", language: str = "en") -> Api:
@@ -206,7 +197,7 @@ async def test_a_stolen_token_of_an_operator_is_told_to_nobody(api: Api) -> None
 
 
 async def test_who_is_looked_up_hears_of_it_once_a_day_where_their_region_says_so(api: Api) -> None:
-    await at_hour(api, 10)
+    await api.at_hour(10)
     bureau = await api.sign_in_staff("bureau")
     for _ in range(3):
         assert (await look_up(bureau, "with-email", reason="loss")).status == 200
@@ -223,7 +214,7 @@ async def test_who_is_looked_up_hears_of_it_once_a_day_where_their_region_says_s
 
 
 async def test_where_the_region_does_not_say_so_and_where_nothing_was_shown_nobody_hears(api: Api) -> None:
-    await at_hour(api, 10)
+    await api.at_hour(10)
     bureau = await api.sign_in_staff("bureau")
     assert (await look_up(bureau, "active", reason="loss")).status == 200
     assert await sent(api, (await api.persona("active"))["mobile"]) == []
@@ -236,15 +227,15 @@ async def test_where_the_region_does_not_say_so_and_where_nothing_was_shown_nobo
 
 
 async def test_at_night_what_can_wait_waits_for_the_morning_and_security_does_not(api: Api) -> None:
-    night = await at_hour(api, 23)
+    night = await api.at_hour(23)
     bureau, client = await api.sign_in_staff("bureau"), await api.sign_in("with-email")
     assert (await look_up(bureau, "with-email", reason="loss")).status == 200
     await report_loss(client, "with-email")
     mobile, address = await by_both(api)
     assert templates(mobile) == templates(address) == ["temporary_loss_reported"]
-    await at_hour(api, 7)
+    await api.at_hour(7)
     assert templates((await by_both(api))[0]) == ["temporary_loss_reported"]
-    morning = await at_hour(api, 8)
+    morning = await api.at_hour(8)
     mobile, address = await by_both(api)
     assert templates(mobile) == templates(address) == ["temporary_loss_reported", "looked_up"]
     went = datetime.fromisoformat(mobile[-1]["sentAt"])
@@ -253,7 +244,7 @@ async def test_at_night_what_can_wait_waits_for_the_morning_and_security_does_no
 
 
 async def test_a_decision_about_somebody_waits_at_night_and_cannot_be_declined(api: Api) -> None:
-    await at_hour(api, 22)
+    await api.at_hour(22)
     client = await api.sign_in("with-email")
     both = {"smsOptOut": ["service", "information"], "emailOptOut": ["information", "service"]}
     assert (await client.post("/v1/me/contacts/preferences", both, key="new")).status == 200
@@ -261,13 +252,13 @@ async def test_a_decision_about_somebody_waits_at_night_and_cannot_be_declined(a
     (item,) = await registered(employer, await known(api, "with-email") | {"hiredOn": await ago(api, 3)})
     assert item["result"] == "registered"
     assert templates((await by_both(api))[0]) == []
-    await at_hour(api, 9)
+    await api.at_hour(9)
     mobile, address = await by_both(api)
     assert templates(mobile) == templates(address) == ["insurance_registered"]
 
 
 async def test_what_is_declined_on_one_way_comes_on_the_other(api: Api) -> None:
-    await at_hour(api, 10)
+    await api.at_hour(10)
     client = await api.sign_in("with-email")
     changed = await client.post("/v1/me/contacts/preferences", {"smsOptOut": ["service"], "emailOptOut": []}, key="new")
     assert (changed.json["smsOptOut"], changed.json["emailOptOut"], changed.json["locale"]) == (["service"], [], None)
