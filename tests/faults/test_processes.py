@@ -235,6 +235,8 @@ async def test_without_its_database_a_process_lives_and_says_it_is_not_ready(con
             assert await answers(lonely.url, "/readyz") == 200
 
 
+# It looks at the clock.
+@pytest.mark.alone
 async def test_a_process_starts_without_its_database(config: Config, tmp_path: Path) -> None:
     environment = _environment(config, YIKA_MONGODB_URI="mongodb://127.0.0.1:1/?directConnection=true")
     begun = time.monotonic()

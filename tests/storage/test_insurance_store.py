@@ -313,7 +313,9 @@ async def test_an_account_is_paid_out_whatever_else_happens_to_the_card(house: H
     await house.relations.put(over(relation("frozen-medical")))
 
     async def change(number: int) -> None:
-        what = Happened("pinChanged", NOW, "bureau", CLERK.operator_id, None, None, card.holder_id, "en")
+        # Each by a request of its own, which is how a change knows itself again.
+        request = number.to_bytes(32, "big")
+        what = Happened("pinChanged", NOW, "bureau", CLERK.operator_id, None, request, card.holder_id, "en")
         done = None
         while done is None:
             read = await house.cards.card(card.card_id, card.holder_id)
