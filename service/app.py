@@ -21,6 +21,8 @@ from service.bookkeeping import Bookkeeping, bookkeeping
 from service.card_office import card_office
 from service.cards import Cards
 from service.changes import Changes
+from service.chosen_gateways import connect_gateways
+from service.chosen_policy import load_policy
 from service.chosen_tracing import traced_gateways, traced_upstream, tracing_of
 from service.city_books import CityBooks, city_books
 from service.clock import Clock
@@ -86,9 +88,10 @@ from service.sandbox.gateways import SandboxFace
 from service.sandbox.invention import is_invented
 from service.sandbox.personas import CastError
 from service.sandbox.sandbox import Sandbox
+from service.sandbox.seeding import Seeding
 from service.sandbox.upstream import SandboxUpstream
 from service.sessions import Sessions
-from service.starting import StartError, connect, connect_gateways, load_keys, load_policy
+from service.starting import StartError, connect, load_keys
 from service.tokens import Tokens
 from service.tracing import Tracing
 from service.vault import Vault
@@ -340,7 +343,7 @@ def compose(  # noqa: PLR0913, PLR0917  everything a process is made of
     if not config.sandbox:
         return Process(services, readiness, books, log, gateways, tracing, None)
     try:
-        sandbox = Sandbox(
+        seeding = Seeding(
             store=sandbox_store,
             cards=cards,
             holders=holders,
@@ -351,14 +354,12 @@ def compose(  # noqa: PLR0913, PLR0917  everything a process is made of
             contacts=contact_store,
             regions=served,
             passwords=passwords,
-            relay=relay,
-            pace=queries,
-            books=books,
             vault=vault,
             clock=clock,
         )
     except CastError as error:
         raise StartError(str(error)) from None
+    sandbox = Sandbox(seeding=seeding, store=sandbox_store, relay=relay, pace=queries, books=books, clock=clock)
     return Process(services, readiness, books, log, gateways, tracing, sandbox)
 
 

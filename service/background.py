@@ -15,7 +15,8 @@ from service.errors import Refusal
 from service.keyring import RELOAD_SECONDS, KeyringError, Keys
 from service.readiness import Readiness
 from service.relay import Relay
-from service.sandbox.sandbox import NotASandboxError, Sandbox
+from service.sandbox.sandbox import Sandbox
+from service.sandbox.seeding import NotASandboxError
 from service.sequencing import Sequencer
 
 _FIT_LOOK_SECONDS: Final = 0.2

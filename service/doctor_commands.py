@@ -13,6 +13,7 @@ from typing import Final, Literal
 import typer
 from rich.table import Table
 
+from service.chosen_policy import load_policy
 from service.config import Config, ConfigError, read_config
 from service.errors import Refusal
 from service.gateways.absent import AbsentEmail, AbsentSms, AbsentUpstream
@@ -21,7 +22,7 @@ from service.gateways.sending import SendFailed
 from service.mongo.client import Database, StorageError
 from service.mongo.keyring import keyring_of
 from service.mongo.migrations import MigrationError, pending
-from service.starting import StartError, connect, load_keys, load_policy
+from service.starting import StartError, connect, load_keys
 from service.strict_toml import FaultyFileError
 from service.terminal import out, run
 from service.vault import Vault

@@ -1,41 +1,30 @@
-"""The two commands about rows in bulk: `import` takes them in, `generate` invents some.
+"""The command line of an import: `python -m service import`.
 
-True here: what is shown is numbers and paths; how a command ended is told by its exit status. Never here: a value of a row
-on standard output, but for `generate`, whose rows are nobody's.
+True here: what is shown is numbers and paths; how it ended is told by its exit status. Never here: a value of a row.
 """
 
-import csv
-import io
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import Annotated, Final
 
-import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from schemas.imports import FIELDS
-from service.config import Config
+from service.import_files import Format
 from service.import_runs import Counts
 from service.import_runs import Progress as RunProgress
-from service.importing import Format, Order, cores, format_of, import_file
+from service.importing import Order, cores, format_of, import_file
 from service.logs import set_up_logs
-from service.regions import SHIPPED, Regions
-from service.sandbox.population import Fields, Mix, Population
-from service.strict_toml import FaultyFileError
 from service.terminal import configuration, out, run, stop
 
 DONE: Final = 0
 REJECTED: Final = 3
 STOPPED: Final = 4
 _LINE_SECONDS: Final = 10.0
-_BLOCK: Final = 2000
 
 Tell = Callable[[RunProgress, int], None]
 
@@ -65,24 +54,6 @@ def import_rows(
     for line in _summary(progress.counts, done=progress.done, rejected=order.rejected):
         out.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(_status_of(progress.counts, done=progress.done))
-
-
-def generate_rows(  # noqa: PLR0913  options, each with a name
-    *,
-    cards: Annotated[int, typer.Option(min=1, help="How many cards, a row each.")],
-    people: Annotated[int | None, typer.Option(min=1, help="How many people; nine to ten cards unless said.")] = None,
-    seed: Annotated[str, typer.Option(help="The same seed, the same people.")] = "1",
-    form: Annotated[Format, typer.Option("--format", help="Of the rows.")] = "ndjson",
-    status: Annotated[Mix, typer.Option(help="Only cards that can be activated, or some of every kind.")] = "mixed",
-    region: Annotated[list[str] | None, typer.Option(help="Only these regions; may be said several times.")] = None,
-    output: Annotated[Path | None, typer.Option(help="A file; standard output unless said.")] = None,
-) -> None:
-    """Invent people and cards for an import: any number, nobody real."""
-    config = configuration(environment="sandbox")
-    try:
-        _generate(config, cards, people, seed=seed, form=form, mix=status, regions=region, output=output)
-    except (ValueError, FaultyFileError, OSError) as error:
-        stop(error)
 
 
 @contextmanager
@@ -152,48 +123,3 @@ def _status_of(counts: Counts, *, done: bool) -> int:
     if not done:
         return STOPPED
     return REJECTED if counts.rejected else DONE
-
-
-def _generate(  # noqa: PLR0913  what the command line asks for, named
-    config: Config,
-    cards: int,
-    people: int | None,
-    *,
-    seed: str,
-    form: Format,
-    mix: Mix,
-    regions: Sequence[str] | None,
-    output: Path | None,
-) -> None:
-    """Invent people in some regions, all unless said. Raises ValueError, FaultyFileError and OSError."""
-    served = Regions.load_directory(config.regions_dir or SHIPPED)
-    if unknown := [code for code in regions or () if code not in served.by_code]:
-        raise ValueError(f"no such region: {unknown[0]}")
-    chosen = [region for region in served if not regions or region.code in regions]
-    population = Population(chosen, cards=cards, people=people or (cards * 9 + 9) // 10, seed=seed, mix=mix)
-    if output is None:
-        _write_population(population, form, sys.stdout.buffer)
-        return
-    with output.open("wb") as file:
-        _write_population(population, form, file)
-
-
-def _write_population(population: Population, form: Format, out: BinaryIO) -> None:
-    """Write every row. A reader that has had enough ends it quietly."""
-    rows = population.rows()
-    try:
-        if form == "csv":
-            out.write((",".join(FIELDS) + "\r\n").encode())
-        while block := list(islice(rows, _BLOCK)):
-            out.write(_as_csv(block) if form == "csv" else b"".join(orjson.dumps(row) + b"\n" for row in block))
-        out.flush()
-    except BrokenPipeError:
-        # Python would complain once more when it flushes standard output at the end.
-        sys.stdout = None
-
-
-def _as_csv(rows: Sequence[Fields]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerows([str(row.get(name, "")) if row.get(name) is not True else "true" for name in FIELDS] for row in rows)
-    return text.getvalue().encode()

@@ -12,9 +12,13 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, Self
+from typing import BinaryIO, Final, Literal, NamedTuple, Self
 
 import orjson
+
+from service.mendable import MendableError
+
+Format = Literal["ndjson", "csv"]
 
 LONGEST: Final = 64 * 1024
 ROWS: Final = 1000
@@ -24,7 +28,7 @@ _BLOCK: Final = 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-class FileError(Exception):
+class FileError(MendableError):
     """A file cannot be read or written; the text says why, with the path and nothing of the content."""
 
 

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 from service.errors import Refusal
 from service.ids import CardId, HolderId, new_id
 from service.import_files import Complaint, Lines, Place, RejectedFile, SourceFile
+from service.mendable import MendableError
 
 LEASE_SECONDS: Final = 6.0
 _HEARTBEAT_SECONDS: Final = 1.5
@@ -122,7 +123,7 @@ class RunStore(Protocol):
         """The same card for a person who is known under another id."""
 
 
-class RunError(Exception):
+class RunError(MendableError):
     """An import ended before its end; the text says why."""
 
 

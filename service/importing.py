@@ -12,25 +12,35 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from schemas.imports import HeaderError, read_header
 from service import regions
-from service.app import compose
+from service.chosen_policy import load_policy
+from service.clock import Clock
 from service.config import Config
-from service.import_files import FileError, RejectedFile, SourceFile
+from service.import_files import FileError, Format, RejectedFile, SourceFile
 from service.import_runs import ImportRun, Progress
 from service.import_workers import WorkerPlan, workers
+from service.mongo.cards import MongoCardStore
 from service.mongo.client import ConfigurationFault, Database
+from service.mongo.consents import MongoConsentStore
+from service.mongo.contacts import MongoContactStore
+from service.mongo.dependants import MongoDependantStore
+from service.mongo.holders import MongoHolderStore
 from service.mongo.imports import MongoRunStore
+from service.mongo.insurance import MongoRelationStore
 from service.mongo.keyring import holds_the_keyring_of
 from service.mongo.migrations import pending
+from service.mongo.operators import MongoOperatorStore
+from service.mongo.sandbox import MongoSandboxStore
 from service.passwords import Passwords
-from service.sandbox.sandbox import NotASandboxError
+from service.regions import Regions
+from service.sandbox.personas import CastError
+from service.sandbox.seeding import NotASandboxError, Seeding
 from service.starting import StartError, load_keys
 from service.vault import Vault
 
-Format = Literal["ndjson", "csv"]
 _FORMATS: Final[dict[str, Format]] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
 # A thousand documents on a disk that is busy take longer than a request may.
 _DEADLINE_SECONDS: Final = 30.0
@@ -80,15 +90,11 @@ async def import_file(
         passwords = Passwords(vault)
         stack.callback(passwords.close)
         async with _connect(config) as database:
-            process = compose(config, database, passwords, keys, vault, None)
+            served, _ = load_policy(config)
             if await pending(database):
                 raise StartError("the database lacks migrations: run `python -m service migrate` first")
-            if process.sandbox is not None:
-                # A sandbox that is seeded later would begin by deleting everybody who is no persona.
-                try:
-                    await process.sandbox.seed_if_empty()
-                except NotASandboxError as error:
-                    raise StartError(str(error)) from None
+            if config.sandbox:
+                await _people(database, served, passwords, vault)
             elif not await holds_the_keyring_of(database, vault):
                 raise StartError("another keyring sealed the data of this database")
             plan = WorkerPlan(config.keyring_path, config.regions_dir or regions.SHIPPED, config.sandbox, columns)
@@ -106,6 +112,28 @@ async def import_file(
             for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.add_signal_handler(name, run.stop)
             return await run.go(start_over=order.start_over, skip_header=_header_skipper(columns))
+
+
+async def _people(database: Database, served: Regions, passwords: Passwords, vault: Vault) -> None:
+    """Put a sandbox's people there first: one that is seeded later would begin by deleting everybody who is no persona."""
+    try:
+        seeding = Seeding(
+            store=MongoSandboxStore(database, vault),
+            cards=MongoCardStore(database, vault),
+            holders=MongoHolderStore(database, vault),
+            dependants=MongoDependantStore(database, vault),
+            operators=MongoOperatorStore(database, vault),
+            relations=MongoRelationStore(database),
+            consents=MongoConsentStore(database),
+            contacts=MongoContactStore(database, vault),
+            regions=served,
+            passwords=passwords,
+            vault=vault,
+            clock=Clock(),
+        )
+        await seeding.seed_if_empty()
+    except (CastError, NotASandboxError) as error:
+        raise StartError(str(error)) from None
 
 
 def _keep_memory_flat() -> None:

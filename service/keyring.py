@@ -28,6 +28,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from service.mendable import MendableError
+
 # A process looks at the file every RELOAD_SECONDS, and clients may keep the published set for PUBLISHED_SECONDS, so a key
 # that signs after LEAD_SECONDS is known to all before it is used.
 PUBLISHED_SECONDS: Final = 60
@@ -36,7 +38,7 @@ LEAD_SECONDS: Final = 90
 PURPOSES: Final = ("sandbox", "production")
 
 
-class KeyringError(Exception):
+class KeyringError(MendableError):
     """The keyring cannot be used; the text says why without a key in it."""
 
 

@@ -5,28 +5,13 @@ them may run. Never here: a public port.
 """
 
 import asyncio
-import gc
 import signal
-from typing import Final
 
+from service.collector import spare_the_collector
 from service.config import Config
 from service.logs import set_up_logs
 from service.server import carrying
 from service.terminal import configuration, out, run
-
-# New objects before the young are looked through, and how often that happens before the older are.
-_COLLECTING: Final = (20_000, 50, 100)
-
-
-def spare_the_collector() -> None:
-    """Look through what was made at the start never again, and through the rest less often.
-
-    Python looks for cycles after every 700 new objects, which is a few requests' worth, and now and then through all there
-    are; requests leave next to none. It was a tenth of the processor's time and nearly all of the longest answers.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECTING)
 
 
 def worker() -> None:

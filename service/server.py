@@ -25,7 +25,7 @@ from handlers.tracing import traced
 from handlers.wire import Answering, Runner
 from service.app import Process, running
 from service.config import Config
-from service.sandbox.sandbox import NotASandboxError
+from service.sandbox.seeding import NotASandboxError
 from service.starting import StartError
 
 _ADMIN_DRAIN_SECONDS: Final = 1.0

@@ -1,6 +1,7 @@
 """What every command at the terminal has in common: what it says, how it reads its configuration, how it ends in words.
 
-True here: a fault that an operator can mend is told in one line, with exit status 1. Never here: a traceback for such a fault.
+True here: a fault that an operator can mend is told in one line, with exit status 1. Never here: a traceback for such a fault;
+an import of a part of the service that only some commands need.
 """
 
 from collections.abc import Coroutine
@@ -12,12 +13,7 @@ from rich.console import Console
 
 from service.config import Config, ConfigError, read_config
 from service.errors import Refusal
-from service.import_files import FileError
-from service.import_runs import RunError
-from service.keyring import KeyringError
-from service.mongo.client import StorageError
-from service.mongo.migrations import MigrationError
-from service.starting import StartError
+from service.mendable import MendableError
 
 out: Final = Console()
 err: Final = Console(stderr=True)
@@ -42,7 +38,7 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
     """What some work gives, or the end."""
     try:
         return uvloop.run(work)
-    except (StartError, MigrationError, KeyringError, StorageError, FileError, RunError) as error:
+    except MendableError as error:
         stop(error)
     except Refusal as refusal:
         stop(f"the database does not answer ({refusal.code})")

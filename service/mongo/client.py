@@ -27,6 +27,7 @@ from pymongo.monitoring import CommandListener
 from pymongo.read_concern import ReadConcern
 
 from service.errors import Refusal
+from service.mendable import MendableError
 from service.mongo.batches import Trips
 
 _TIMES_WITH_ZONE: Final[CodecOptions[dict[str, Any]]] = CodecOptions(tz_aware=True)
@@ -40,7 +41,7 @@ _DUPLICATE: Final = 11000
 _PASSING: Final = frozenset({6, 7, 50, 64, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 
 
-class StorageError(Exception):
+class StorageError(MendableError):
     """The database refused something that it should take: a fault of ours. Carries the server's code, never values."""
 
 

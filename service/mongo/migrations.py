@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from service.ids import new_id
+from service.mendable import MendableError
 from service.mongo.client import Database, Duplicate
 from service.mongo.validators import (
     APPLICATION_SCHEMA,
@@ -31,7 +32,7 @@ _LEASE: Final = timedelta(seconds=60)
 _PATIENCE: Final = 90.0
 
 
-class MigrationError(Exception):
+class MigrationError(MendableError):
     """The database cannot be brought to this version; the text says why."""
 
 

@@ -37,7 +37,7 @@ from service.mongo import (
 from service.mongo.client import Database, Document, Duplicate
 from service.mongo.keyring import is_production
 from service.sandbox.gateways import Fault, Gateway, Sent
-from service.sandbox.sandbox import Kept
+from service.sandbox.seeding import Kept
 from service.vault import Vault
 
 MESSAGES: Final = "sandbox_messages"

@@ -133,7 +133,7 @@ async def test_how_many_traces_are_kept_is_not_for_the_caller_to_say(config: Con
 
 
 def test_without_a_collector_nothing_of_tracing_is_loaded() -> None:
-    asked = "import sys, service.__main__, service.server; print([m for m in sys.modules if m.startswith('opentelemetry')])"
+    asked = "import sys, service.serve_commands; print([m for m in sys.modules if m.startswith('opentelemetry')])"
     done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -171,6 +171,66 @@ def test_a_command_that_is_none_is_refused_and_help_names_them_all(run: Run) -> 
     assert all(name in shown for name in ("serve", "sandbox", "migrate", "openapi", "keys", "policy"))
 
 
+# --- What is loaded ---
+
+
+SERVES = {"aiohttp.web", "handlers.routes"}
+# As a spawned worker of an import begins: with the module that started its parent, then with what it is given to do.
+_AS_A_WORKER = """
+import runpy, sys
+runpy.run_module("service.__main__", run_name="__mp_main__")
+import service.import_workers
+print(*sys.modules, file=sys.stderr)
+"""
+_AS_A_COMMAND = """
+import sys
+from service.__main__ import command
+try:
+    command(sys.argv[1:])
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+def _loaded(script: str, *arguments: str) -> set[str]:
+    """The modules that a process of its own has loaded by its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("operators", "service.operator_commands"),
+        ("import", "service.import_commands"),
+        ("generate", "service.generate_commands"),
+        ("keys", "service.key_commands"),
+        ("messages", "service.message_commands"),
+        ("ledger", "service.ledger_commands"),
+        ("policy", "service.policy_commands"),
+        ("migrate", "service.migrate_commands"),
+    ],
+)
+def test_a_command_that_does_not_serve_loads_nothing_of_what_does(name: str, module: str) -> None:
+    loaded = _loaded(_AS_A_COMMAND, name, "--help")
+    assert module in loaded
+    assert {one for one in loaded if one.split(".")[0] in {"aiohttp", "handlers"}} == set()
+    assert {one for one in loaded if one.endswith("_commands")} == {module}
+
+
+def test_a_process_that_serves_does_load_it() -> None:
+    assert _loaded(_AS_A_COMMAND, "serve", "--help") >= SERVES
+
+
+def test_a_worker_of_an_import_loads_neither_the_commands_nor_what_serves() -> None:
+    loaded = _loaded(_AS_A_WORKER)
+    assert "service.import_workers" in loaded
+    assert {one for one in loaded if one.split(".")[0] in {"aiohttp", "handlers"}} == set()
+    assert {one for one in loaded if one.endswith("_commands")} == set()
+
+
 # --- Policy packs ---
 
 
