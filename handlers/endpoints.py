@@ -4,10 +4,11 @@ True here: the order in which a request is judged is the same for every route: w
 case. A keyed request gives its first answer again, whatever it was, unless nothing had happened.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Generic, Literal, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -31,12 +32,12 @@ from service.sessions import STAFF_ASSURANCE, Level, Session, require_assurance
 REPLAYED: Final = "Idempotency-Replayed"
 _LONGEST_KEY: Final = 255
 _NOBODY: Final = HolderId("")
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 BodyT = TypeVar("BodyT")
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[BodyT]):
+class Call(NamedTuple, Generic[BodyT]):
     """A request that has been let in: everything a handler needs, parsed once.
 
     `now`: the moment when it was; whoever answers from it is of one time. `holder_id`: the resident whose session it is, or
@@ -90,13 +91,12 @@ class Call(Generic[BodyT]):
         return self.request.parts[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer that is more than a view: other headers, or bytes that are ready, perhaps of another media type."""
 
     body: View | bytes
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NO_HEADERS
     media_type: str = JSON
 
 
@@ -260,7 +260,7 @@ async def _once(call: Call[Any], route: Route, key: str, asked: bytes) -> Respon
         if claim.status >= 400:  # noqa: PLR2004  a problem, not an answer
             call.request.code = "replayed"
         return Response(claim, {REPLAYED: "true"})
-    call = replace(call, mark=keys.request_mark(claim))
+    call = call._replace(mark=keys.request_mark(claim))
     try:
         if route.leaves and call.holder_id:
             await call.services.looks.acts(call.holder_id, call.mark, route.leaves, call.now)

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_request import BaseRequest
 
-from handlers.answers import Response, random_hex
+from handlers.answers import Outgoing, Response, random_hex
 from handlers.problems import problem
 from handlers.routing import UNKNOWN
 from service.errors import Refusal
@@ -25,17 +25,20 @@ _log = structlog.get_logger("wire")
 class Request(web.BaseRequest):
     """A request.
 
-    `route`: the path as the API names it; `parts`: what stands in the places of its names; `code`: the answer's. Only on routes
-    that are counted by their outcome (handlers/outcomes.py): `kind`, by what it is told apart, and `outcome`.
+    `outgoing`: what its answer is written by; `alone`: whether no other is being made meanwhile. `route`: the path as the API
+    names it; `parts`: what stands in the places of its names; `code`: the answer's. Only on routes that are counted by their
+    outcome (handlers/outcomes.py): `kind`, by what it is told apart, and `outcome`.
     """
 
-    __slots__ = ("code", "kind", "outcome", "parts", "request_id", "route")
+    __slots__ = ("alone", "code", "kind", "outcome", "outgoing", "parts", "request_id", "route")
 
     kind: str
     outcome: str
 
-    def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401  aiohttp's own
+    def __init__(self, outgoing: Outgoing, *given: Any, **named: Any) -> None:  # noqa: ANN401  aiohttp's own
         super().__init__(*given, **named)
+        self.outgoing = outgoing
+        self.alone = True
         self.request_id = ""
         self.route = UNKNOWN
         self.parts: Mapping[str, str] = {}
@@ -117,9 +120,10 @@ class Runner(web.ServerRunner):
 
     def __init__(self, answer: Answering, *, largest: int, head_seconds: float, shutdown_timeout: float) -> None:
         loop = asyncio.get_running_loop()
+        outgoing = Outgoing(loop)
 
         def request_factory(message: RawRequestMessage, *rest: Any) -> BaseRequest:  # noqa: ANN401  aiohttp's own
-            return Request(_without_expectation(message), *rest, loop, client_max_size=largest)
+            return Request(outgoing, _without_expectation(message), *rest, loop, client_max_size=largest)
 
         server = _Server(
             answer,  # type: ignore[arg-type]  # a Response is all that aiohttp asks of a response

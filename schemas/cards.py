@@ -217,7 +217,7 @@ def balance_view(balance: Balance, medical: MedicalStatus, now: datetime, old_be
 
 def balance_json(balance: Balance, medical: MedicalStatus, now: datetime, old_before: datetime) -> bytes:
     """`balance_view` as it goes out. Half of all requests ask for this one, so it is written straight to bytes."""
-    oldest = min((figure.as_of for figure in balance.figures), default=now)
+    oldest = min([figure.as_of for figure in balance.figures], default=now)
     some_old = oldest < old_before
     return orjson.dumps(
         {

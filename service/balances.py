@@ -5,10 +5,9 @@ own at the moment of asking. Never here: arithmetic on money; Yika shows figures
 """
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from service.cards import MedicalStatus, Status, medical_status
 from service.errors import Refusal
@@ -24,8 +23,8 @@ class Account(StrEnum):
     HOUSING_FUND = "housingFund"
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+# Made on every look-up, so a named tuple: it takes a third of the time of a frozen dataclass.
+class Figure(NamedTuple):
     """One account's balance. `source` names the system that reported it."""
 
     account: Account
@@ -35,8 +34,7 @@ class Figure:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(NamedTuple):
     """All figures of a card, read in one piece with what the status of its medical account follows from."""
 
     card_id: CardId

@@ -7,7 +7,7 @@ What the write did is then unknown, and the retry finds out from the aggregate.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from service.clock import Clock
 from service.errors import Refusal
@@ -17,8 +17,7 @@ LEASE: Final = timedelta(seconds=20)
 KEPT: Final = timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer as it went out: status, media type and body."""
 
     status: int

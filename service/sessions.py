@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from service.actors import Role, StaffRole
 from service.announcements import Topic
@@ -31,8 +31,7 @@ LEVELS: Final[dict[Method, Level]] = {"password": 1, "sms": 2, "face": 3}
 FRESH: Final = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, slots=True)
-class Assurance:
+class Assurance(NamedTuple):
     """How surely we know who this is: 1 password or bound login, 2 sms, 3 face."""
 
     level: Level
@@ -60,8 +59,8 @@ def life_of(role: Role) -> Life:
     return RESIDENT_LIFE if role == "holder" else STAFF_LIFE
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+# Made on every look-up, so a named tuple: it takes a third of the time of a frozen dataclass.
+class Session(NamedTuple):
     """Somebody signed in on one device: `subject` is a holder when the role is `holder`, else an operator."""
 
     session_id: SessionId

@@ -49,9 +49,11 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
+    """`begins`, `ends`: when it counts, with the leeway."""
+
     claims: Claims
-    issued_at: datetime
-    expires_at: datetime
+    begins: datetime
+    ends: datetime
 
 
 class Tokens:
@@ -89,10 +91,10 @@ class Tokens:
             self._seen, self._seen_under = {}, ring
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         seen = self._seen.get(digest) or self._read(token, ring)
-        if seen.expires_at + LEEWAY <= now:
+        if seen.ends <= now:
             self._seen.pop(digest, None)
             raise Refusal("token_expired")
-        if seen.issued_at - LEEWAY > now:
+        if seen.begins > now:
             raise Refusal("token_invalid")
         if digest not in self._seen:
             if len(self._seen) >= _REMEMBERED:
@@ -109,7 +111,7 @@ class Tokens:
             issued, expires = (datetime.fromtimestamp(int(payload[name]), UTC) for name in ("iat", "exp"))
         except (TypeError, ValueError, OverflowError, OSError):
             raise Refusal("token_invalid") from None
-        return _Verified(claims, issued, expires)
+        return _Verified(claims, issued - LEEWAY, expires + LEEWAY)
 
     def sign_receipt(self, claims: Mapping[str, object]) -> str:
         """A receipt over some facts, verifiable offline with the published keys. It has no end and opens nothing."""

@@ -258,8 +258,10 @@ def _balance(document: Document) -> Balance:
         stored_status=_STATUSES[document["status"]],
         stored_medical=_MEDICAL[document["medical"]],
         figures=tuple(
-            Figure(_ACCOUNTS[item["account"]], item["balanceFen"], item["status"], item["asOf"], item["source"])
-            for item in document["accounts"]
+            [
+                Figure(_ACCOUNTS[item["account"]], item["balanceFen"], item["status"], item["asOf"], item["source"])
+                for item in document["accounts"]
+            ]
         ),
     )
 

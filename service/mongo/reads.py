@@ -61,7 +61,7 @@ class Reads(Generic[ValueT]):
     async def _answer(self, keys: list[Key]) -> None:
         # From here on a reader of the same key belongs to the next batch.
         batch = {key: self._readers.pop(key) for key in keys}
-        wanted = [key for key, readers in batch.items() if not all(future.done() for future in readers)]
+        wanted = [key for key, readers in batch.items() if _waits(readers)]
         try:
             found = await self._query(wanted) if wanted else {}
         except Exception as error:  # noqa: BLE001  whatever it is, it belongs to the readers in this batch
@@ -85,4 +85,9 @@ class Reads(Generic[ValueT]):
         # Another key's number in this key's region may be somebody's too; nobody asked for that one.
         most = prod(len(values) for values in among)
         documents = await self._collection.find(query, projection=self._projection, limit=most)
-        return {tuple(document[field] for field in fields): document for document in documents}
+        return {tuple([document[field] for field in fields]): document for document in documents}
+
+
+def _waits(readers: list["asyncio.Future[ValueT]"]) -> bool:
+    """Whether any of them still does."""
+    return any(not future.done() for future in readers)

@@ -83,7 +83,7 @@ class SandboxUpstream:
 
     def _balances(self, person: Person, as_of: datetime) -> tuple[Figure, ...]:
         first = card_records(person, self._regions, self._clock.now())[0]
-        return tuple(replace(figure, as_of=as_of) for figure in first.figures)
+        return tuple(figure._replace(as_of=as_of) for figure in first.figures)
 
     def _is_grown_up(self, person: Person) -> bool:
         balances = self._balances(person, self._clock.now())

@@ -69,6 +69,37 @@ async def test_pipelined_requests_are_answered_in_order(api: Api) -> None:
     assert ids == [f"n{n}" for n in range(20)]
 
 
+async def test_many_connections_at_once_each_get_their_own_answers_in_order_and_the_last_is_the_last(api: Api) -> None:
+    def said(client: int) -> bytes:
+        heads = [b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Request-Id: c%d.%d\r\n" % (client, n) for n in range(4)]
+        return b"\r\n".join(heads) + b"Connection: close\r\n\r\n"
+
+    # Nine are more than there are: reading ends where the connection does.
+    for client, got in enumerate(await asyncio.gather(*(_say(api.url, said(client), answers=9) for client in range(60)))):
+        lines = got.decode().split("\r\n")
+        ids = [line.removeprefix("X-Request-Id: ") for line in lines if line.startswith("X-Request-Id: ")]
+        assert ids == [f"c{client}.{n}" for n in range(4)]
+        assert [line for line in lines if line.startswith("Connection:")] == ["Connection: close"]
+        assert got.count(b'{"status":"ok"}') == 4
+
+
+async def test_who_waits_to_be_told_to_go_on_is_told_after_the_answer_before(api: Api) -> None:
+    host = urlsplit(api.url)
+    reader, writer = await asyncio.open_connection(host.hostname, host.port)
+    body = b'{"receipt":"x"}'
+    first = "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+    second = "POST /v1/receipts/verify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    writer.write(f"{first}{second}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        told = await reader.readuntil(b"HTTP/1.1 100 Continue\r\n\r\n")
+        writer.write(body)
+        rest = await reader.read()
+    assert told.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b'{"status":"ok"}HTTP/1.1 100' in told
+    assert rest.startswith(b"HTTP/1.1 200 OK\r\n")
+    writer.close()
+
+
 async def test_a_head_request_gets_no_body(api: Api) -> None:
     said = b"HEAD /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     head, _, body = (await _say(api.url, said)).partition(b"\r\n\r\n")

@@ -133,7 +133,7 @@ async def put(own: Database, vault: Vault, record: CardRecord) -> MongoCardStore
 
 
 def newer(record: CardRecord) -> list[Figure]:
-    return [replace(figure, balance_fen=7, as_of=NOW) for figure in record.figures]
+    return [figure._replace(balance_fen=7, as_of=NOW) for figure in record.figures]
 
 
 async def test_newer_figures_take_the_place_of_older_ones_on_every_card_of_somebody(
@@ -164,15 +164,15 @@ async def test_older_figures_change_nothing_and_each_account_is_judged_by_itself
     holder_id = record.card.holder_id
     medical, pension, housing = record.figures
     await figures.bring(
-        holder_id, [replace(one, balance_fen=1, as_of=one.as_of - timedelta(hours=1)) for one in record.figures]
+        holder_id, [one._replace(balance_fen=1, as_of=one.as_of - timedelta(hours=1)) for one in record.figures]
     )
-    await figures.bring(holder_id, [replace(one, balance_fen=1) for one in record.figures])
+    await figures.bring(holder_id, [one._replace(balance_fen=1) for one in record.figures])
     await figures.bring(holder_id, [])
     balance = await store.balance(record.card.card_id, holder_id)
     assert balance is not None
     assert balance.figures == record.figures
-    brought = replace(pension, balance_fen=2, as_of=NOW)
-    await figures.bring(holder_id, [brought, replace(medical, balance_fen=2, as_of=medical.as_of - timedelta(days=1))])
+    brought = pension._replace(balance_fen=2, as_of=NOW)
+    await figures.bring(holder_id, [brought, medical._replace(balance_fen=2, as_of=medical.as_of - timedelta(days=1))])
     balance = await store.balance(record.card.card_id, holder_id)
     assert balance is not None
     assert balance.figures == (medical, brought, housing)
@@ -194,7 +194,7 @@ async def test_figures_and_an_activation_at_once_are_both_there(own: Database, s
         store, holder_id = await put(own, vault, record), record.card.holder_id
         activation = Activation(ActivationId(new_id("act")), NOW, "app", holder_id, b"r" * 32)
         rounds = [
-            replace(figure, as_of=NOW + timedelta(seconds=n), balance_fen=n) for n in range(4) for figure in record.figures
+            figure._replace(as_of=NOW + timedelta(seconds=n), balance_fen=n) for n in range(4) for figure in record.figures
         ]
         activated, *_ = await asyncio.gather(
             activate(store, record.card, activation),
