@@ -8,7 +8,7 @@ refused and left to the people who keep the city's books; one region derived fro
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.balances import Account, Figure
 from service.cards import (
@@ -60,8 +60,8 @@ class Rejected(Exception):  # noqa: N818  it is an answer about a row
         self.faults: Final = tuple(faults)
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedFigure:
+# What is made of every row is a named tuple: it takes a third of the time of a frozen dataclass.
+class ImportedFigure(NamedTuple):
     """One account's balance as a row gives it: fen, as-of time and source, each perhaps missing."""
 
     account: Account
@@ -70,8 +70,7 @@ class ImportedFigure:
     source: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row, its fields well-formed by themselves; whether they go together is for RowRules to say."""
 
     holder_name: str
@@ -98,8 +97,7 @@ class Row:
     figures: tuple[ImportedFigure, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What a row becomes."""
 
     holder: Holder

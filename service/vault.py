@@ -7,7 +7,6 @@ a keyed blind index, never through a plain value. Never here: a name in an index
 Sealed form: algorithm (1 byte; 1 = AES-256-GCM), length of the key id (1 byte), key id, nonce (12 bytes), ciphertext, tag.
 """
 
-import hmac
 import secrets
 import time
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from service.keyring import Keyring
 
@@ -36,8 +37,8 @@ class Vault:
     def __init__(self, ring: Callable[[], Keyring]) -> None:
         self._ring = ring
         root = ring()
-        self._index_key = root.derive("blind-index")
-        self._mac_key = root.derive("mac")
+        self._index_code = HMAC(root.derive("blind-index"), SHA256())
+        self._mac_code = HMAC(root.derive("mac"), SHA256())
         self._ciphers: dict[bytes, AESGCM] = {}
 
     def _cipher(self, kid: bytes) -> AESGCM:
@@ -80,8 +81,15 @@ class Vault:
 
     def index(self, field: str, value: str) -> bytes:
         """Blind index of a value: equal values of one field have equal indexes, and nothing else can be read from it."""
-        return hmac.digest(self._index_key, f"{field}\0{value}".encode(), "sha256")
+        return _code(self._index_code, f"{field}\0{value}")
 
     def mac(self, use: str, *parts: str) -> bytes:
         """A keyed code over some parts, for one use: one-time codes, refresh tokens, who made a request."""
-        return hmac.digest(self._mac_key, "\0".join((use, *parts)).encode(), "sha256")
+        return _code(self._mac_code, "\0".join((use, *parts)))
+
+
+def _code(keyed: HMAC, text: str) -> bytes:
+    """HMAC-SHA-256 of a text. A copy of one that has its key already takes a third of the time of one from the key."""
+    code = keyed.copy()
+    code.update(text.encode())
+    return code.finalize()

@@ -1,3 +1,4 @@
+import hmac
 import secrets
 import time
 
@@ -133,6 +134,12 @@ def test_an_index_is_stable_for_a_value_and_a_field(vault: Vault, rings: list[Ke
     ]
     assert len({index, *others}) == len(others) + 1
     assert len(index) == 32
+
+
+def test_indexes_and_codes_are_what_databases_hold_already(vault: Vault, rings: list[Keyring]) -> None:
+    ring = rings[-1]
+    assert vault.index("idNumber", "1") == hmac.digest(ring.derive("blind-index"), b"idNumber\x001", "sha256")
+    assert vault.mac("refresh", "ses_a", "1") == hmac.digest(ring.derive("mac"), b"refresh\x00ses_a\x001", "sha256")
 
 
 def test_a_code_over_parts_is_for_one_use_and_one_way_to_part_them(vault: Vault) -> None:
