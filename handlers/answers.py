@@ -57,7 +57,9 @@ class Outgoing:
         """Write what waits now."""
         waiting, self._waiting = self._waiting, []
         for transport, data in waiting:
-            transport.write(data)
+            # Whoever went away meanwhile must not take the answers of others along.
+            if not transport.is_closing():
+                transport.write(data)
 
 
 class Response:

@@ -1,6 +1,8 @@
 """What goes over the wire, byte by byte: heads are ours and not a library's."""
 
 import asyncio
+import socket
+import struct
 from urllib.parse import urlsplit
 
 import pytest
@@ -81,6 +83,34 @@ async def test_many_connections_at_once_each_get_their_own_answers_in_order_and_
         assert ids == [f"c{client}.{n}" for n in range(4)]
         assert [line for line in lines if line.startswith("Connection:")] == ["Connection: close"]
         assert got.count(b'{"status":"ok"}') == 4
+
+
+async def test_who_goes_away_takes_nobody_elses_answer_along(api: Api) -> None:
+    host = urlsplit(api.url)
+    asked = b"GET /v1/pages/home HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    async def leaves() -> None:
+        client = socket.socket()
+        client.settimeout(0)
+        # Closed like this it is torn down at once, not said goodbye to.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, (host.hostname, host.port))
+        await loop.sock_sendall(client, asked)
+        client.close()
+
+    async def stays() -> bytes:
+        reader, writer = await asyncio.open_connection(host.hostname, host.port)
+        writer.write(asked)
+        async with asyncio.timeout(10):
+            head = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        return head
+
+    for _ in range(4):
+        both = [client() for _ in range(20) for client in (leaves, stays)]
+        for head in await asyncio.gather(*both):
+            assert head is None or head.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 async def test_who_waits_to_be_told_to_go_on_is_told_after_the_answer_before(api: Api) -> None:
