@@ -25,7 +25,7 @@ run: sandbox ## The service in sandbox on 127.0.0.1:8080, with a database of its
 	@exec $(PY) -I deploy/local/with_parent.py $(PY) -m service sandbox
 
 test: dev ## All tests, against a real MongoDB that they start and stop
-	@exec $(PY) -m pytest --numprocesses 4 --dist loadfile $(ARGS)
+	@exec $(PY) -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: dev ## The races and stops again and again, some ten minutes
 	@YIKA_SOAK_ROUNDS=50 exec $(PY) -m pytest tests/faults/test_processes.py $(ARGS)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,15 @@ from service.server import Served, serving
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108  a folder of its own in there, for its owner alone
 _ROOM: Final = 4 * 2**30
 _PREFIX: Final = "yika-tests-"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests start and kill processes take turns with the others: those compute, these mostly wait."""
+    files = list(dict.fromkeys(item.path for item in items))
+    busy = [path for path in files if not {"faults", "embedded"}.isdisjoint(path.parts)]
+    idle = [path for path in files if path not in busy]
+    turns = {path: turn for turn, path in enumerate(path for pair in zip_longest(busy, idle) for path in pair)}
+    items.sort(key=lambda item: turns[item.path])
 
 
 @pytest.fixture(scope="session")
