@@ -171,9 +171,6 @@ def endpoint(route: Route, services: Services) -> Answering:
     optional = may_be_empty(route.body)
 
     async def serve(request: Request) -> Response:
-        if route.beside:
-            with services.deadlines(request.task):
-                return await _beside(request)
         with services.deadlines(request.task):
             caller = await _admit(request, services, route)
             key = _key(request) if route.keyed else ""
@@ -192,29 +189,31 @@ def endpoint(route: Route, services: Services) -> Answering:
             asked = b"\0".join((route.method.encode(), request.path.encode(), payload.canonical(raw)))
             return await _once(call, route, key, asked)
 
-    async def _beside(request: Request) -> Response:
-        now = services.clock.now()
-        claims = bearer(request, services, now)
-        looked_up = services.sessions.look_up(claims)
-        answer: View | Reply | None = None
-        refusal: Refusal | None = None
-        query: Any = None
-        try:
-            query = payload.parse_query(request, query_shape, query_names) if query_shape else None
-            answer = await route.handler(Call(services, request, None, query, now, HolderId(claims.subject), None))
-        except Refusal as refused:
-            refusal = refused
-        # Whatever came of it, who asks is judged first.
-        session = await live_session(looked_up, claims, services, now)
-        if route.paced:
-            services.queries.hit(session.holder_id, now)
-        if answer is None:
-            raise refusal or AssertionError("a handler answers or refuses")
-        if route.leaves and _is_new(request, services, route, session, query):
-            await _leave(request, services, route, session)
-        return _respond(answer, route.status)
+    async def beside(request: Request) -> Response:
+        with services.deadlines(request.task):
+            now = services.clock.now()
+            claims = bearer(request, services, now)
+            looked_up = services.sessions.look_up(claims)
+            answer: View | Reply | None = None
+            refusal: Refusal | None = None
+            query: Any = None
+            try:
+                query = payload.parse_query(request, query_shape, query_names) if query_shape else None
+                answer = await route.handler(Call(services, request, None, query, now, HolderId(claims.subject), None))
+            except Refusal as refused:
+                refusal = refused
+            # Whatever came of it, who asks is judged first.
+            session = await live_session(looked_up, claims, services, now)
+            if route.paced:
+                services.queries.hit(session.holder_id, now)
+            if answer is None:
+                raise refusal or AssertionError("a handler answers or refuses")
+            if route.leaves and _is_new(request, services, route, session, query):
+                await _leave(request, services, route, session)
+            return _respond(answer, route.status)
 
-    return serve if route.counts is None else counted(serve, services.metrics, *route.counts)
+    answering = beside if route.beside else serve
+    return answering if route.counts is None else counted(answering, services.metrics, *route.counts)
 
 
 async def _admit(request: Request, services: Services, route: Route) -> Caller | None:

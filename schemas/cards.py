@@ -8,14 +8,15 @@ import orjson
 from pydantic import Field
 
 from schemas.wire import Body, Day, EmptyBody, Instant, OnBehalfOf, PageQuery, View
-from service.balances import Account, Balance
+from service.balances import Account, Balance, Figure, WriteFigures
 from service.cards import BankStatus, Card, HistoryEntry, MedicalStatus, PinState, Stage, Status
 from service.changes import LossKind
-from service.clock import show
+from service.clock import Clock, show
+from service.ids import CardId
 from service.locale import Locale
 from service.masking import display_fen, mask_bank_number, mask_card_number, mask_name
 from service.pins import PATTERN
-from service.regions import Channel, Region
+from service.regions import Channel, Region, Regions
 from service.transitions import Action, Offer
 
 PinText = Annotated[str, Field(pattern=PATTERN)]
@@ -198,7 +199,7 @@ def card_view(  # noqa: PLR0913  a card, what is known beside it, and for whom i
 def balance_view(balance: Balance, medical: MedicalStatus, now: datetime, old_before: datetime) -> BalanceView:
     return BalanceView(
         card_id=balance.card_id,
-        as_of=min((figure.as_of for figure in balance.figures), default=now),
+        as_of=balance.oldest or now,
         items=[
             FigureView(
                 account=figure.account,
@@ -217,11 +218,30 @@ def balance_view(balance: Balance, medical: MedicalStatus, now: datetime, old_be
 
 def balance_json(balance: Balance, medical: MedicalStatus, now: datetime, old_before: datetime) -> bytes:
     """`balance_view` as it goes out. Half of all requests ask for this one, so it is written straight to bytes."""
-    oldest = min([figure.as_of for figure in balance.figures], default=now)
+    if balance.written and medical is balance.stored_medical:
+        return balance.written
+    return _figures_json(balance.card_id, balance.figures, balance.oldest or now, medical, old_before)
+
+
+def figures_writer(regions: Regions, clock: Clock) -> WriteFigures:
+    """Writes figures by themselves, as old as they are by the policy of the card's region when they are read."""
+
+    def write(
+        card_id: CardId, region_code: str, figures: tuple[Figure, ...], oldest: datetime, medical: MedicalStatus
+    ) -> bytes:
+        old_before = clock.now() - regions.get(region_code).policy.figures_old_after
+        return _figures_json(card_id, figures, oldest, medical, old_before)
+
+    return write
+
+
+def _figures_json(
+    card_id: CardId, figures: tuple[Figure, ...], oldest: datetime, medical: MedicalStatus, old_before: datetime
+) -> bytes:
     some_old = oldest < old_before
     return orjson.dumps(
         {
-            "cardId": balance.card_id,
+            "cardId": card_id,
             "asOf": show(oldest),
             "items": [
                 {
@@ -234,7 +254,7 @@ def balance_json(balance: Balance, medical: MedicalStatus, now: datetime, old_be
                     "source": figure.source,
                     "stale": some_old and figure.as_of < old_before,
                 }
-                for figure in balance.figures
+                for figure in figures
             ],
         }
     )

@@ -14,6 +14,7 @@ from handlers.gauges import ledger_source, relay_source
 from handlers.loop_lag import watch_loop
 from handlers.metrics import Metrics
 from handlers.services import Services
+from schemas.cards import figures_writer
 from service.activations import Activations
 from service.background import background, carry_when_fit, follow_keyring, keep_sandbox
 from service.balances import Balances
@@ -117,7 +118,7 @@ def compose(  # noqa: PLR0913, PLR0917  everything a process is made of
     served, flow = load_policy(config)
     clock = Clock()
     tokens = Tokens(lambda: keys.ring, config.issuer, config.audience)
-    cards = MongoCardStore(database, vault)
+    cards = MongoCardStore(database, vault, figures_writer(served, clock))
     changes = Changes(cards, served, clock)
     holders = MongoHolderStore(database, vault)
     links = MongoDependantStore(database, vault)

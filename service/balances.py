@@ -4,7 +4,7 @@ True here: a figure is whole fen and carries its own as-of time and source; the 
 own at the moment of asking. Never here: arithmetic on money; Yika shows figures, others keep the books.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -35,7 +35,11 @@ class Figure(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """All figures of a card, read in one piece with what the status of its medical account follows from."""
+    """All figures of a card, read in one piece with what the status of its medical account follows from.
+
+    `oldest`: of their times. `written`: the figures as they go out while the medical account is as stored; nothing where there
+    are none, or where nobody is to see them.
+    """
 
     card_id: CardId
     region_code: str
@@ -43,10 +47,21 @@ class Balance(NamedTuple):
     stored_status: Status
     stored_medical: MedicalStatus
     figures: tuple[Figure, ...]
+    oldest: datetime | None
+    written: bytes
 
     def medical_alone(self, region: Region, now: datetime) -> MedicalStatus:
         """The medical account at a moment, as far as this card tells."""
         return medical_status(self.stored_medical, self.stored_status, self.generation, region, now)
+
+
+# From card, region, figures, the oldest of their times and the status of the medical account to what goes out.
+WriteFigures = Callable[[CardId, str, tuple[Figure, ...], datetime, MedicalStatus], bytes]
+
+
+def unwritten(*_: object) -> bytes:
+    """A WriteFigures for those who look at figures and show them to nobody."""
+    return b""
 
 
 class BalanceStore(Protocol):

@@ -58,7 +58,7 @@ class Figures:
         """Whether newer figures should be asked for. Costs next to nothing, for every look at a balance asks."""
         if not self._upstream.refreshes(holder_id):
             return False
-        if balance.figures and not any(figure.as_of < old_before for figure in balance.figures):
+        if balance.oldest is not None and balance.oldest >= old_before:
             return False
         asked = self._asked.get(holder_id)
         return asked is None or not asked <= self._clock.now() < asked + REST

@@ -89,5 +89,5 @@ class Reads(Generic[ValueT]):
 
 
 def _waits(readers: list["asyncio.Future[ValueT]"]) -> bool:
-    """Whether any of them still does."""
-    return any(not future.done() for future in readers)
+    """Whether any of them still does; mostly there is one and it does."""
+    return not readers[0].done() or any(not future.done() for future in readers)
