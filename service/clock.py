@@ -11,6 +11,10 @@ from typing import Final
 CHINA: Final = timezone(timedelta(hours=8))
 
 
+# replace() would do, in three times the time, and every request asks for the time more than once.
+_BELOW_A_MILLISECOND: Final = tuple(timedelta(microseconds=microseconds) for microseconds in range(1000))
+
+
 class Clock:
     """The service's time. In production the offset is zero and stays so; a sandbox moves it forward."""
 
@@ -20,7 +24,7 @@ class Clock:
     def now(self) -> datetime:
         """This moment in UTC, cut to milliseconds."""
         moment = datetime.now(UTC) + self.offset if self.offset else datetime.now(UTC)
-        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        return moment - _BELOW_A_MILLISECOND[moment.microsecond % 1000]
 
     @staticmethod
     def outside() -> datetime:
