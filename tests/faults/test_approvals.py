@@ -74,7 +74,7 @@ async def test_an_approval_whose_process_was_killed_is_carried_out_once(
         path = f"/v1/staff/approvals/{asked.json['approvalId']}/approve"
         uri = f"mongodb://127.0.0.1:{wire.port}/?directConnection=true"
         async with worker(environment(config, YIKA_MONGODB_URI=uri), tmp_path / "log") as doomed, Api(doomed.url) as there:
-            wire.lose_answer_to(WRITES[lost])
+            wire.stall_after(WRITES[lost])
             asking = asyncio.create_task(
                 there.as_(supervisor.token).send(
                     "POST",
@@ -84,10 +84,8 @@ async def test_an_approval_whose_process_was_killed_is_carried_out_once(
                     checked=False,
                 )
             )
-            while not wire.lost:
-                await asyncio.sleep(0.01)
             # The database has the write; nobody will ever hear that it did.
-            wire.cut()
+            await wire.stalled()
             await doomed.end(signal.SIGKILL)
             with pytest.raises(aiohttp.ClientError):
                 await asking

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 from api.card_office import applied, bring, card_numbers, handed_over, own_card, released
 from api.client import Api
@@ -65,7 +66,7 @@ async def test_a_delivery_whose_process_was_killed_is_finished_once(
         path = f"/v1/staff/applications/{application_id}/advance"
         uri = f"mongodb://127.0.0.1:{wire.port}/?directConnection=true"
         async with worker(environment(config, YIKA_MONGODB_URI=uri), tmp_path / "log") as doomed, Api(doomed.url) as there:
-            wire.lose_answer_to(WRITES[lost])
+            wire.stall_after(WRITES[lost])
             asking = asyncio.create_task(
                 there.as_(producer.token).send(
                     "POST",
@@ -75,13 +76,11 @@ async def test_a_delivery_whose_process_was_killed_is_finished_once(
                     checked=False,
                 )
             )
-            async with asyncio.timeout(20):
-                while not wire.lost:
-                    await asyncio.sleep(0.01)
             # The database has the write; nobody will ever hear that it did.
-            wire.cut()
+            await wire.stalled()
             await doomed.end(signal.SIGKILL)
-            await asyncio.gather(asking, return_exceptions=True)
+            with pytest.raises(aiohttp.ClientError):
+                await asking
         async with asyncio.timeout(20):
             while (await client.get(f"/v1/cards/{old}")).json["status"] != "cancelled":
                 await asyncio.sleep(0.1)

@@ -138,8 +138,8 @@ async def test_a_key_whose_process_was_killed_is_usable_again(config: Config, pa
     async with Wire(host.hostname, host.port) as wire:
         uri = f"mongodb://127.0.0.1:{wire.port}/?directConnection=true"
         async with worker(_environment(config, YIKA_MONGODB_URI=uri), tmp_path / "log") as doomed, Api(doomed.url) as api:
-            # The claim is made; then the process loses its database and is killed before it can know what became of it.
-            wire.lose_answer_to(WRITES["a place is held"])
+            # The claim is made; then the process hears no more of its database, and is killed before it knows what became of it.
+            wire.stall_after(WRITES["a place is held"])
             asking = asyncio.create_task(
                 api.as_(token).send(
                     "POST",
@@ -149,8 +149,7 @@ async def test_a_key_whose_process_was_killed_is_usable_again(config: Config, pa
                     checked=False,
                 )
             )
-            while not wire.lost:
-                await asyncio.sleep(0.01)
+            await wire.stalled()
             await doomed.end(signal.SIGKILL)
             with pytest.raises(aiohttp.ClientError):
                 await asking

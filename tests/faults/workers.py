@@ -103,7 +103,7 @@ class Wire:
     """A TCP wire to the database. `cut` stops everything, `mend` lets new connections through.
 
     `stall` keeps every connection open and carries nothing until `flow`.
-    `lose_next_answer` passes on what the client says next, and closes before the answer comes back.
+    `lose_answer_to` passes on what the client says, and closes before the answer comes back; `stall_after` stalls then.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -114,6 +114,8 @@ class Wire:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._marker = b""
+        self._last = b""
+        self._stalled = asyncio.Event()
         self.lost = 0
 
     async def __aenter__(self) -> Self:
@@ -150,6 +152,15 @@ class Wire:
         """Close the connection on which the next request with these bytes is sent, once the database has it."""
         self._marker = marker
 
+    def stall_after(self, marker: bytes) -> None:
+        """Stall as soon as the database has the next request with these bytes: nobody hears what became of it."""
+        self._last = marker
+
+    async def stalled(self) -> None:
+        """Return once that request came."""
+        async with asyncio.timeout(20):
+            await self._stalled.wait()
+
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:  # noqa: C901  both ways of one wire
         if not self._whole:
             writer.close()
@@ -167,6 +178,11 @@ class Wire:
                 await self._flowing.wait()
                 there_writer.write(data)
                 await there_writer.drain()
+                if self._last and self._last in data:
+                    self._last = b""
+                    # In the same turn of the loop: not even a moment is left in which somebody could be answered.
+                    self.stall()
+                    self._stalled.set()
                 if self._marker and self._marker in data:
                     self._marker = b""
                     self.lost += 1
