@@ -19,6 +19,7 @@ from aiohttp import HttpVersion11
 from service.idempotency import Answer
 
 if TYPE_CHECKING:
+    # A request holds what its answer is written by, and so imports this.
     from handlers.wire import Request
 
 JSON: Final = "application/json"

@@ -184,7 +184,7 @@ def _parse(raw: Mapping[str, Any]) -> Keyring:
     fields = tuple(FieldKey(item["kid"], _secret(item["key"]), float(item["sealsFrom"])) for item in raw["field"])
     kids: list[Any] = [*(key.kid for key in signing), *(key.kid for key in fields)]
     # A sealed value has one byte for the length of its key's name.
-    if not all(isinstance(kid, str) and 0 < len(kid.encode()) < 256 for kid in kids) or len(set(kids)) < len(kids):  # noqa: PLR2004
+    if not all(isinstance(kid, str) and 0 < len(kid.encode()) < 256 for kid in kids) or len(set(kids)) < len(kids):  # noqa: PLR2004  what a byte can count
         raise _Fault("kid")
     if not signing or not fields:
         raise _Fault("no keys")

@@ -174,7 +174,7 @@ async def _close_doors(runner: Runner) -> None:
     if connections is None:
         return
     # aiohttp shows the addresses of these, not the sockets.
-    servers: list[Any] = [site._server for site in runner.sites if site._server is not None]  # noqa: SLF001
+    servers: list[Any] = [site._server for site in runner.sites if site._server is not None]  # noqa: SLF001  as the line above says
     doors = [socket.socket(fileno=os.dup(door.fileno())) for server in servers for door in server.sockets]
     for site in runner.sites:
         await site.stop()

@@ -45,7 +45,7 @@ def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = os.environ.get("YIKA_EMBEDDED_SERVER", "auto")
     with (
         _folder(tmp_path_factory) as folder,
-        EmbeddedMongo.start(folder, say=print, server=server) as mongo,  # type: ignore[arg-type]
+        EmbeddedMongo.start(folder, say=print, server=server) as mongo,  # type: ignore[arg-type]  # it is checked there
     ):
         yield mongo.uri
 

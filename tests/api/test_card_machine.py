@@ -261,7 +261,7 @@ class Machine(Watched):
 
         def done() -> None:
             model.change_status("lock", "locked", card, STAFF[key], now)
-            card.lock_reason = body["reason"]  # type: ignore[assignment]
+            card.lock_reason = body["reason"]  # type: ignore[assignment]  # a text among texts and lists
 
         self._agrees(reply, card, "lock", done)
 
@@ -274,7 +274,7 @@ class Machine(Watched):
         def done() -> None:
             model.may("unlock", card, STAFF[key], now)
             if card.lock_reason == "fraud":
-                self._asked(reply, "unlock", card, key, body["reason"], now)  # type: ignore[arg-type]
+                self._asked(reply, "unlock", card, key, body["reason"], now)  # type: ignore[arg-type]  # a text among texts and lists
             else:
                 model.change_status("unlock", "unlocked", card, STAFF[key], now)
 

@@ -11,7 +11,7 @@ from copy import deepcopy
 from typing import Any, Final
 
 import orjson
-from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]  # it has no types
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 

@@ -284,7 +284,7 @@ def check(
 def a_problem(code: str, **more: object) -> Json:
     facts: Json = {"verifyPage": "identity"} if code == "unauthenticated" else {}
     errors = [FieldError("limit", "not_allowed", {})] if code == "invalid_request" else []
-    refusal = Refusal(code, facts, errors=errors, retry_after=5 if code == "rate_limited" else None)  # type: ignore[arg-type]
+    refusal = Refusal(code, facts, errors=errors, retry_after=5 if code == "rate_limited" else None)  # type: ignore[arg-type]  # codes come as texts here
     return dict(orjson.loads(problem(refusal, "en", REQUEST_ID).body)) | more
 
 

@@ -17,7 +17,7 @@ def turned(*turns: tuple[str, int]) -> Consent:
     """Somebody who said this, an hour apart, to these versions of the text."""
     purpose = Purpose.COUNTER_LOOK_UP
     said = tuple(
-        Turn(turn, NOW + timedelta(hours=hour), "app", wording, b"m")  # type: ignore[arg-type]
+        Turn(turn, NOW + timedelta(hours=hour), "app", wording, b"m")  # type: ignore[arg-type]  # words come as texts here
         for hour, (turn, wording) in enumerate(turns)
     )
     return Consent(consent_id_of(SOMEBODY, purpose), SOMEBODY, purpose, said)

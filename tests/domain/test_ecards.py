@@ -132,7 +132,7 @@ def operator(role: str, *, designated: bool) -> Operator:
         credit_code="91990100PDY00001XX",
         redeems_ecards=designated,
     )
-    return Operator(OperatorId(derived_id("op", role)), role, "某某", role, place, disabled=False)  # type: ignore[arg-type]
+    return Operator(OperatorId(derived_id("op", role)), role, "某某", role, place, disabled=False)  # type: ignore[arg-type]  # words come as texts here
 
 
 @pytest.mark.parametrize("role", STAFF_ROLES)

@@ -152,7 +152,7 @@ def test_an_unknown_key_is_an_error_of_the_caller() -> None:
 
 def test_the_texts_cannot_be_changed_after_the_start() -> None:
     with pytest.raises(TypeError):
-        catalogue().texts["en"]["activation.activated"] = "changed"  # type: ignore[index]
+        catalogue().texts["en"]["activation.activated"] = "changed"  # type: ignore[index]  # that is what is refused
 
 
 @pytest.fixture

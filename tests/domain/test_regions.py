@@ -206,11 +206,11 @@ def test_an_unknown_region_is_not_found(regions: Regions) -> None:
 def test_nothing_of_a_region_can_be_changed_after_the_start(regions: Regions) -> None:
     region = regions.get("990100")
     with pytest.raises(FrozenInstanceError):
-        region.policy.guardian_age = 3  # type: ignore[misc]
+        region.policy.guardian_age = 3  # type: ignore[misc]  # that is what is refused
     with pytest.raises(TypeError):
-        region.policy.activation[0].materials["adult"] = ()  # type: ignore[index]
+        region.policy.activation[0].materials["adult"] = ()  # type: ignore[index]  # that is what is refused
     with pytest.raises(TypeError):
-        regions.by_code["990100"] = region  # type: ignore[index]
+        regions.by_code["990100"] = region  # type: ignore[index]  # that is what is refused
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ async def brood(told: Mapping[str, str], folder: Path) -> AsyncIterator[Brood]:
 def _sit() -> None:
     # The test that starts this has no use for them.
     import service.relay_commands  # noqa: F401, PLC0415  what `worker` loads when it is asked for: once here, and not in each
-    from service.__main__ import command  # noqa: PLC0415
+    from service.__main__ import command  # noqa: PLC0415  as above
 
     # The system forgets them by itself, so that none has to be waited for; a killed one leaves no process behind.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -48,6 +48,12 @@ class Place:
             check=False,
         )
 
+    async def has_written(self) -> None:
+        """Return as soon as an import has written down how far it is."""
+        async with asyncio.timeout(60):
+            while not self.raw["imports"].find_one({"offset": {"$gt": 0}}):
+                await asyncio.sleep(0.005)
+
     @asynccontextmanager
     async def started(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """The same, to be disturbed; leads a process group of its own."""

@@ -42,9 +42,7 @@ async def test_an_import_that_is_told_to_stop_ends_at_a_batch_and_says_how_to_go
     here = place()
     path = here.file("rows.ndjson", 30_000)
     async with here.started("import", str(path)) as process:
-        async with asyncio.timeout(60):
-            while not here.raw["imports"].find_one({"offset": {"$gt": 0}}):
-                await asyncio.sleep(0.005)
+        await here.has_written()
         if group:
             os.killpg(process.pid, signal.SIGTERM)
         else:
@@ -69,9 +67,7 @@ async def test_a_stopped_import_goes_on_only_in_the_file_that_it_was(place: Plac
     here = place()
     path = here.file("rows.ndjson", 12_000)
     async with here.started("import", str(path)) as process:
-        async with asyncio.timeout(60):
-            while not here.raw["imports"].find_one({"offset": {"$gt": 0}}):
-                await asyncio.sleep(0.005)
+        await here.has_written()
         process.terminate()
         assert await process.wait() == STOPPED
     begun = here.raw["imports"].find_one()
@@ -91,9 +87,7 @@ async def test_who_takes_over_from_an_import_that_stood_still_is_not_disturbed_w
     here = place()
     path = here.file("rows.ndjson", 12_000)
     async with here.started("import", str(path)) as process:
-        async with asyncio.timeout(60):
-            while not here.raw["imports"].find_one({"offset": {"$gt": 0}}):
-                await asyncio.sleep(0.005)
+        await here.has_written()
         process.send_signal(signal.SIGSTOP)
         same = await asyncio.to_thread(here.run, "import", str(path))
         assert (same.returncode, "another import is writing" in " ".join(same.stderr.split())) == (FAILED, True)
@@ -114,9 +108,7 @@ async def test_an_import_whose_worker_was_killed_ends_in_words_and_goes_on(place
     here = place()
     path = here.file("rows.ndjson", 12_000)
     async with here.started("import", str(path)) as process:
-        async with asyncio.timeout(60):
-            while not here.raw["imports"].find_one({"offset": {"$gt": 0}}):
-                await asyncio.sleep(0.005)
+        await here.has_written()
         os.kill(children_of(process.pid)[-1], signal.SIGKILL)
         async with asyncio.timeout(30):
             _, complaints = await process.communicate()

@@ -138,7 +138,7 @@ async def test_a_key_whose_process_was_killed_is_usable_again(config: Config, pa
     async with Wire(host.hostname, host.port) as wire:
         uri = f"mongodb://127.0.0.1:{wire.port}/?directConnection=true"
         async with worker(_environment(config, YIKA_MONGODB_URI=uri), tmp_path / "log") as doomed, Api(doomed.url) as api:
-            # The claim is made; then the process hears no more of its database, and is killed before it knows what became of it.
+            # The claim is made; then the process hears no more of its database and is killed before it knows what came of it.
             wire.stall_after(WRITES["a place is held"])
             asking = asyncio.create_task(
                 api.as_(token).send(

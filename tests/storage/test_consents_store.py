@@ -87,6 +87,6 @@ async def test_the_news_of_a_turn_waits_until_it_is_carried_and_carrying_it_agai
 
 
 async def test_the_database_takes_no_consent_to_something_else(store: MongoConsentStore) -> None:
-    odd = replace(_other("odd"), purpose="marketing")  # type: ignore[arg-type]
+    odd = replace(_other("odd"), purpose="marketing")  # type: ignore[arg-type]  # no purpose of ours, on purpose
     with pytest.raises(StorageError):
         await store.put(odd)

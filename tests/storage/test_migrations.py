@@ -253,16 +253,16 @@ def _spoilt(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         *parents, last = path
         where = ".".join(map(str, path))
         if required:
-            yield f"without {where}", changed(lambda d, p=tuple(parents), n=last: _at(d, p).pop(n))  # type: ignore[misc]
+            yield f"without {where}", changed(lambda d, p=tuple(parents), n=last: _at(d, p).pop(n))  # type: ignore[misc]  # what a lambda binds has no type
         value = _at(document, path)
         for fault, wrong in WRONG.items():
             if (instead := wrong(value)) is not None:
                 yield (
                     f"{where}: {fault}",
-                    changed(lambda d, p=tuple(parents), n=last, v=instead: _at(d, p).__setitem__(n, v)),  # type: ignore[misc]
+                    changed(lambda d, p=tuple(parents), n=last, v=instead: _at(d, p).__setitem__(n, v)),  # type: ignore[misc]  # what a lambda binds has no type
                 )
     for path in ((), ("bank",), ("pin",), ("activation",), ("accounts", 0), ("history", 0), ("outbox", 0)):
-        yield f"{path}: an unknown field", changed(lambda d, p=path: _at(d, p).__setitem__("idNumberPlain", "x"))  # type: ignore[misc]
+        yield f"{path}: an unknown field", changed(lambda d, p=path: _at(d, p).__setitem__("idNumberPlain", "x"))  # type: ignore[misc]  # what a lambda binds has no type
     for path, value in (
         (("holderId",), "张伟"),
         (("expiresOn",), "2035-8-31"),
@@ -274,7 +274,7 @@ def _spoilt(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         (("temporaryLossUntil",), "2026-11-22"),
     ):
         *parents, last = path
-        yield f"{path}: {value!r}", changed(lambda d, p=tuple(parents), n=last, v=value: _at(d, p).__setitem__(n, v))  # type: ignore[misc]
+        yield f"{path}: {value!r}", changed(lambda d, p=tuple(parents), n=last, v=value: _at(d, p).__setitem__(n, v))  # type: ignore[misc]  # what a lambda binds has no type
 
 
 async def test_the_database_refuses_every_card_that_is_not_whole(empty: Empty, vault: Vault) -> None:
