@@ -3,7 +3,7 @@
 True here: a happening was written with the change itself, so none is lost; carrying it twice posts it once; a stop at any
 point leaves only work that is found again. It is polled; a wake-up merely spares the wait. Happenings, errands and each queue
 of messages go on by themselves, a bounded number side by side, so that what is slow or fails holds up nothing else and is
-left alone for a while. Never here: a decision about a card.
+left alone for a while; what happened to one card is heard in that order. Never here: a decision about a card.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from typing import Final, Protocol
 
 import structlog
@@ -178,11 +179,17 @@ class Relay:
         due = [happening for happening in found if not self._retries.rests(happening.happening_id)]
         if len(due) > MOST_AT_ONCE:
             due = random.sample(due, MOST_AT_ONCE)
-        heard = await asyncio.gather(*(self._tried(one.happening_id, partial(self._hear, one)) for one in due))
-        carried = [happening for happening, was_heard in zip(due, heard, strict=True) if was_heard]
+        by_card: dict[CardId, list[Happening]] = {}
+        for happening in sorted(due, key=attrgetter("at")):
+            by_card.setdefault(happening.card_id, []).append(happening)
+        carried = [one for heard in await asyncio.gather(*map(self._hear_of_card, by_card.values())) for one in heard]
         if carried:
             await self._outbox.carried(carried)
         return bool(carried)
+
+    async def _hear_of_card(self, happenings: Sequence[Happening]) -> list[Happening]:
+        """Those that were heard: one after the other, for whoever is told last that a card is locked takes it for locked."""
+        return [one for one in happenings if await self._tried(one.happening_id, partial(self._hear, one))]
 
     async def _hear(self, happening: Happening) -> None:
         for hearer in self._hearers:

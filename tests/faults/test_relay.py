@@ -52,6 +52,32 @@ async def test_a_happening_that_is_posted_twice_is_one_message(post: Post) -> No
     assert [sms.text for sms in post.provider.offered] == [Words("verification_code", "en", NOTICE.values).sms]
 
 
+class _Slow:
+    """A hearer who needs the longer, the earlier something happened."""
+
+    def __init__(self, last: datetime) -> None:
+        self._last = last
+        self.heard: list[datetime] = []
+
+    async def hear(self, happening: Happening) -> None:
+        await asyncio.sleep((self._last - happening.at).total_seconds())
+        self.heard.append(happening.at)
+
+
+async def test_what_happened_to_one_card_is_heard_in_that_order(post: Post) -> None:
+    person = await post.activated("sealed")
+    query = {"holderId": person.holder_id}
+    card = post.raw.cards.find_one(query)
+    assert card is not None
+    (first,) = card["outbox"]
+    more = [first | {"id": f"{first['id']}-{n}", "at": first["at"] + timedelta(milliseconds=40 * n)} for n in (1, 2, 3)]
+    post.raw.cards.update_one(query, {"$push": {"outbox": {"$each": more}}})
+    slow = _Slow(post.clock.at + timedelta(milliseconds=120))
+    assert await post.relay_of(post.cards, before=(slow,)).carry()
+    assert slow.heard == [post.clock.at + timedelta(milliseconds=40 * n) for n in range(4)]
+    assert not await post.cards.waiting()
+
+
 class _Stops(MongoCardStore):
     """Cards of a process that stops between posting a message and taking the happening off the card."""
 
