@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,16 @@ async def test_who_takes_over_from_an_import_that_stood_still_is_not_disturbed_w
         process.send_signal(signal.SIGSTOP)
         same = await asyncio.to_thread(here.run, "import", str(path))
         assert (same.returncode, "another import is writing" in " ".join(same.stderr.split())) == (FAILED, True)
-        other = await asyncio.to_thread(here.run, "import", str(path), "--rejected", str(here.folder / "beside"))
-        assert other.returncode == DONE, other.stderr
-        assert "another process has this import; waiting" in other.stdout
+        # However long the other needs to come, the lease is not to be over before.
+        lease = here.raw["imports"].find_one_and_update({}, {"$set": {"until": datetime.now(UTC) + timedelta(hours=1)}})
+        assert lease is not None
+        async with here.started("import", str(path), "--rejected", str(here.folder / "beside")) as other:
+            assert other.stdout is not None
+            async with asyncio.timeout(60):
+                assert b"another process has this import" in await other.stdout.readuntil(b"waiting")
+                here.raw["imports"].update_one({}, {"$set": {"until": lease["until"]}})
+                _, complaints = await other.communicate()
+        assert other.returncode == DONE, complaints
         process.send_signal(signal.SIGCONT)
         async with asyncio.timeout(30):
             _, complaints = await process.communicate()
