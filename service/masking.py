@@ -14,6 +14,7 @@ STAR: Final = "*"
 _NAME_PARTS: Final = " ·•・-'\u2019"
 _HIDDEN_AT_LEAST: Final = 4
 _FEN_PER_YUAN: Final = 100
+_CENTS: Final = tuple(f".{fen:02d}" for fen in range(_FEN_PER_YUAN))
 
 
 def _between(text: str, head: int, tail: int) -> str:
@@ -56,6 +57,7 @@ def mask_bank_number(number: str) -> str:
 
 
 def display_fen(fen: int) -> str:
-    """Money as people read it: 123456 fen become `1,234.56`, -5 become `-0.05`. Never a float."""
-    yuan, rest = divmod(abs(fen), _FEN_PER_YUAN)
-    return f"{'-' if fen < 0 else ''}{yuan:,}.{rest:02d}"
+    """Money as people read it: 123456 fen become `1,234.56`, -5 become `-0.05`. Never a float: raises TypeError."""
+    if fen < 0:
+        return f"-{display_fen(-fen)}"
+    return f"{fen // _FEN_PER_YUAN:,}{_CENTS[fen % _FEN_PER_YUAN]}"

@@ -26,7 +26,7 @@ from service.cards import (
 )
 from service.deliveries import MOST_COUNTED
 from service.ids import ActivationId, CardId, HolderId
-from service.mongo.client import Database, Document, Duplicate, change_of
+from service.mongo.client import Database, Document, Duplicate, change_of, in_utc
 from service.mongo.reads import Reads
 from service.mongo.writes import Writes
 from service.relay import Happening, Waiting
@@ -58,7 +58,7 @@ class MongoCardStore:
         self._vault = vault
         self._write = write
         self._cards = Reads(self._collection, self._card, fields=_OWNED, projection=_STATE)
-        self._balances = Reads(self._collection, self._balance, fields=_OWNED, projection=_BALANCE)
+        self._balances = Reads(database.collection(NAME, zoned=False), self._balance, fields=_OWNED, projection=_BALANCE)
         self._any = Reads(self._collection, self._card, projection=_STATE)
         self._numbered = Reads(self._collection, self._owned, fields=("numberIndex", "regionCode"), projection=_STATE)
         self._writes = Writes(self._collection)
@@ -76,7 +76,7 @@ class MongoCardStore:
         card_id, region_code, medical = CardId(document["_id"]), document["regionCode"], _MEDICAL[document["medical"]]
         figures = tuple(
             [
-                Figure(_ACCOUNTS[item["account"]], item["balanceFen"], item["status"], item["asOf"], item["source"])
+                Figure(_ACCOUNTS[item["account"]], item["balanceFen"], item["status"], in_utc(item["asOf"]), item["source"])
                 for item in document["accounts"]
             ]
         )

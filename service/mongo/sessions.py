@@ -12,7 +12,7 @@ from typing import Final
 from service.announcements import Topic
 from service.ids import HolderId, OperatorId, SessionId
 from service.locale import DEFAULT_LOCALE, Locale
-from service.mongo.client import Database, Document
+from service.mongo.client import Database, Document, in_utc
 from service.mongo.reads import Reads
 from service.sessions import Assurance, News, Session
 from service.sign_ins import SessionNews
@@ -24,7 +24,7 @@ class MongoSessionStore:
     """SessionStore and SessionNewsStore."""
 
     def __init__(self, database: Database) -> None:
-        self._collection = database.collection(NAME)
+        self._collection = database.collection(NAME, zoned=False)
         self._reads = Reads(self._collection, _session)
 
     def session(self, session_id: SessionId) -> Awaitable[Session | None]:
@@ -117,10 +117,10 @@ def _session(document: Document) -> Session:
         subject=document["holderId" if role == "holder" else "operatorId"],
         role=role,
         assurance=Assurance(document["level"], document["method"]),
-        created_at=document["createdAt"],
-        refreshed_at=document["refreshedAt"],
-        idle_until=document["idleUntil"],
-        expires_at=document["expiresAt"],
+        created_at=in_utc(document["createdAt"]),
+        refreshed_at=in_utc(document["refreshedAt"]),
+        idle_until=in_utc(document["idleUntil"]),
+        expires_at=in_utc(document["expiresAt"]),
         generation=document["generation"],
-        ended_at=document["endedAt"],
+        ended_at=in_utc(document["endedAt"]) if document["endedAt"] else None,
     )

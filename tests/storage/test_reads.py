@@ -75,11 +75,18 @@ class _OnDemand(Collection):
         del kind
         return Trips()
 
-    async def find_one(self, query: Mapping[str, Any], projection: Mapping[str, Any] | None = None) -> Document | None:
-        del projection
+    async def find(
+        self,
+        query: Mapping[str, Any],
+        *,
+        projection: Mapping[str, Any] | None = None,
+        sort: Sequence[tuple[str, int]] = (),
+        limit: int,
+    ) -> list[Document]:
+        del projection, sort, limit
         self.asked.append(asyncio.get_running_loop().create_future())
         await self.asked[-1]
-        return dict(query)
+        return [dict(query)]
 
 
 def _reader(reading: Coroutine[Any, Any, Document | None]) -> asyncio.Task[Document | None]:
@@ -178,10 +185,6 @@ class _Held(Collection):
     def shared_trips(self, kind: Literal["read", "write"]) -> Trips:
         return self._real.shared_trips(kind)
 
-    async def find_one(self, query: Mapping[str, Any], projection: Mapping[str, Any] | None = None) -> Document | None:
-        self.calls.append(("find_one", query["_id"]))
-        return await self._hold(self._real.find_one(query, projection))
-
     async def find(
         self,
         query: Mapping[str, Any],
@@ -190,7 +193,8 @@ class _Held(Collection):
         sort: Sequence[tuple[str, int]] = (),
         limit: int,
     ) -> list[Document]:
-        self.calls.append(("find", set(query["_id"]["$in"])))
+        wanted = query["_id"]
+        self.calls.append(("alone", wanted) if isinstance(wanted, str) else ("shared", set(wanted["$in"])))
         return await self._hold(self._real.find(query, projection=projection, sort=sort, limit=limit))
 
     async def _hold(self, asking: Awaitable[T]) -> T:
@@ -220,13 +224,13 @@ class _Held(Collection):
 
 def _joining(collection: Collection) -> Get:
     """Reads with the rule broken: who asks while a query for the same document is out shares the answer on its way."""
-    out: dict[str, asyncio.Task[Document | None]] = {}
+    out: dict[str, asyncio.Task[list[Document]]] = {}
 
     async def get(document_id: str) -> Document | None:
         if document_id not in out:
-            out[document_id] = asyncio.create_task(collection.find_one({"_id": document_id}))
+            out[document_id] = asyncio.create_task(collection.find({"_id": document_id}, limit=1))
             out[document_id].add_done_callback(lambda _: out.pop(document_id))
-        return await asyncio.shield(out[document_id])
+        return next(iter(await asyncio.shield(out[document_id])), None)
 
     return get
 
@@ -287,7 +291,7 @@ async def test_joining_a_query_that_is_out_reads_stale_and_waiting_for_the_next_
         assert await _stale(collection, schedules, reads, patience) == []
 
 
-async def test_alone_it_is_one_plain_find_one(collection: Collection) -> None:
+async def test_alone_it_asks_for_one_key(collection: Collection) -> None:
     held = _Held(collection)
     get = _reads(held)
     for number in (3, 4, 4, 999):
@@ -295,7 +299,15 @@ async def test_alone_it_is_one_plain_find_one(collection: Collection) -> None:
         await _until(lambda: held.answers)
         await held.let_go()
         assert (await reader is None) is (number == 999)
-    assert held.calls == [("find_one", "n3"), ("find_one", "n4"), ("find_one", "n4"), ("find_one", "n999")]
+    assert held.calls == [("alone", "n3"), ("alone", "n4"), ("alone", "n4"), ("alone", "n999")]
+
+
+async def test_documents_that_one_answer_of_the_database_does_not_hold_all_come(collection: Collection) -> None:
+    large = {f"n{number}": {"_id": f"n{number}", "value": str(number) * 6_000_000} for number in range(4)}
+    for document in large.values():
+        await collection.replace(document)
+    get = _reads(collection)
+    assert await asyncio.gather(*map(get, large)) == [*large.values()]
 
 
 async def test_readers_of_one_moment_share_one_query_and_those_who_come_after_it_the_next(collection: Collection) -> None:
@@ -303,7 +315,7 @@ async def test_readers_of_one_moment_share_one_query_and_those_who_come_after_it
     get = _reads(held, most_queries=1)
     first = [_reader(get(f"n{number % 50}")) for number in range(300)]
     await held.settle()
-    assert held.calls == [("find", {f"n{number}" for number in range(50)})]
+    assert held.calls == [("shared", {f"n{number}" for number in range(50)})]
     later = [_reader(get(f"n{number % 60}")) for number in range(300)]
     await held.settle()
     assert len(held.calls) == 1
@@ -311,7 +323,7 @@ async def test_readers_of_one_moment_share_one_query_and_those_who_come_after_it
     assert all(
         document and document["_id"] == f"n{number % 50}" for number, document in enumerate(await asyncio.gather(*first))
     )
-    assert held.calls[1:] == [("find", {f"n{number}" for number in range(60)})]
+    assert held.calls[1:] == [("shared", {f"n{number}" for number in range(60)})]
     await held.let_go()
     assert all(
         document and document["_id"] == f"n{number % 60}" for number, document in enumerate(await asyncio.gather(*later))
@@ -329,7 +341,7 @@ async def test_who_came_first_is_asked_for_first(collection: Collection) -> None
         while not all(reader.done() for reader in readers):
             await held.let_go()
     first, second = ({f"n{number}" for number in range(MOST_IDS * n, MOST_IDS * (n + 1))} for n in range(2))
-    assert held.calls[1:] == [("find", first), ("find", second), ("find_one", f"n{2 * MOST_IDS}")]
+    assert held.calls[1:] == [("shared", first), ("shared", second), ("alone", f"n{2 * MOST_IDS}")]
 
 
 async def test_nothing_is_asked_for_those_who_gave_up(collection: Collection) -> None:
@@ -352,7 +364,7 @@ async def test_nothing_is_asked_for_those_who_gave_up(collection: Collection) ->
             await held.let_go()
     assert await first == {"_id": "n0", "value": 0}
     assert await alive == {"_id": "n199", "value": 0}
-    assert calls == [("find_one", "n0"), ("find_one", "n199")]
+    assert calls == [("alone", "n0"), ("alone", "n199")]
 
 
 async def test_a_query_that_fails_when_nobody_waits_for_it_is_no_fault() -> None:

@@ -92,6 +92,21 @@ async def test_a_query_that_hangs_keeps_nobody_beyond_their_deadline(
         await _end(wire)
 
 
+@pytest.mark.parametrize("readers", [1, 5])
+async def test_a_connection_that_broke_meanwhile_is_nobodys_failure(
+    config: Config, collection: Collection, wire: Wire, readers: int
+) -> None:
+    async with Database(_through(wire), config.mongodb_database, deadline_seconds=5, pool=1) as database:
+        get = Reads(database.collection(collection.name), _itself).get
+        assert await get("n1") == {"_id": "n1", "value": 0}
+        # The database was away for a moment, while nobody asked anything.
+        wire.cut()
+        wire.mend()
+        found = await asyncio.gather(*(get(f"n{number}") for number in range(readers)))
+        assert found == [{"_id": f"n{number}", "value": 0} for number in range(readers)]
+        await _end(wire)
+
+
 async def test_every_request_is_answered_by_its_deadline_although_the_database_hangs(
     config: Config, api: Api, wire: Wire
 ) -> None:

@@ -68,12 +68,6 @@ class _Scripted(Collection):
     def in_flight(self) -> list[_Query]:
         return [query for query in self.queries if not query.over]
 
-    async def find_one(self, query: Mapping[str, Any], projection: Mapping[str, Any] | None = None) -> Document | None:
-        del projection
-        owners = [query["owner"]] if "owner" in query else []
-        found = await self._query([query["_id"]], owners, plain=True)
-        return found[0] if found else None
-
     async def find(
         self,
         query: Mapping[str, Any],
@@ -83,8 +77,9 @@ class _Scripted(Collection):
         limit: int,
     ) -> list[Document]:
         del projection, sort
-        owners = list(query["owner"]["$in"]) if "owner" in query else []
-        return (await self._query(list(query["_id"]["$in"]), owners, plain=False))[:limit]
+        plain = isinstance(query["_id"], str)
+        ids, *owners = ([query[field]] if plain else list(query[field]["$in"]) for field in ("_id", "owner") if field in query)
+        return (await self._query(ids, owners[0] if owners else [], plain=plain))[:limit]
 
     async def _query(self, ids: list[str], owners: list[str], *, plain: bool) -> list[Document]:
         self.moment += 1
