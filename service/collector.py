@@ -14,7 +14,8 @@ def spare_the_collector() -> None:
     """Look through what was made at the start never again, and through the rest less often.
 
     Python looks for cycles after every 700 new objects, which is a few requests' worth, and now and then through all there
-    are; requests leave next to none. It was a tenth of the processor's time and nearly all of the longest answers.
+    are; requests leave next to none, and rows of an import neither. It was a tenth of the processor's time and nearly all of
+    the longest answers.
     """
     gc.collect()
     gc.freeze()

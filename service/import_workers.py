@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from schemas.imports import read_csv_row, read_json_row
+from service.collector import spare_the_collector
 from service.import_files import Complaint, Lines
 from service.import_runs import Batch, Prepare, PreparedRow, RunError, WorkersGone
 from service.imports import Fault, Rejected, Row, RowRules
@@ -109,6 +110,7 @@ def _begin(plan: WorkerPlan) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _desk = Desk(plan)
+    spare_the_collector()
 
 
 def _end_with_parent() -> None:

@@ -185,8 +185,7 @@ class RowRules:
             yield Fault("identificationCode", "regionMismatch")
         yield from _bank_faults(row)
         yield from _state_faults(row, now)
-        for figure in row.figures:
-            yield from _figure_faults(figure, now)
+        yield from _figure_faults(row.figures, now)
 
 
 def _faults_in(region: Region, row: Row) -> Iterator[Fault]:
@@ -234,12 +233,13 @@ def _state_faults(row: Row, now: datetime) -> Iterator[Fault]:
         yield Fault("activatedAt", "inFuture")
 
 
-def _figure_faults(figure: ImportedFigure, now: datetime) -> Iterator[Fault]:
-    parts = (figure.balance_fen, figure.as_of, figure.source)
-    if None in parts and parts != (None, None, None):
-        yield from (Fault(f"{figure.account}{_PARTS[place]}", "missing") for place, part in enumerate(parts) if part is None)
-    if figure.as_of is not None and figure.as_of > now:
-        yield Fault(f"{figure.account}AsOf", "inFuture")
+def _figure_faults(figures: Iterable[ImportedFigure], now: datetime) -> Iterator[Fault]:
+    for account, balance_fen, as_of, source in figures:
+        parts = (balance_fen, as_of, source)
+        if None in parts and parts != (None, None, None):
+            yield from (Fault(f"{account}{_PARTS[place]}", "missing") for place, part in enumerate(parts) if part is None)
+        if as_of is not None and as_of > now:
+            yield Fault(f"{account}AsOf", "inFuture")
 
 
 def _activation(row: Row, card_id: CardId, holder_id: HolderId) -> Activation | None:

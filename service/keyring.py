@@ -106,10 +106,13 @@ class Keyring:
 
     def sealer(self, at: float) -> FieldKey:
         """The field key that seals at a real time: the newest whose hour has come."""
-        able = [key for key in self.field_keys if key.seals_from <= at]
-        if not able:
+        newest: FieldKey | None = None
+        for key in self.field_keys:
+            if key.seals_from <= at and (newest is None or key.seals_from > newest.seals_from):
+                newest = key
+        if newest is None:
             raise KeyringError("no field key is due yet")
-        return max(able, key=lambda key: key.seals_from)
+        return newest
 
     def rotate_field(self, now: float, lead: float = LEAD_SECONDS) -> "Keyring":
         """Add a field key that all can read with at once and that seals after `lead` seconds."""

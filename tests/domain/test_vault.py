@@ -119,6 +119,14 @@ def test_a_value_names_algorithm_and_key_so_that_others_can_stand_beside_them(va
         vault.open(*PLACE, b"\x02" + sealed[1:])
 
 
+def test_no_nonce_is_used_twice(vault: Vault, rings: list[Keyring]) -> None:
+    start = 2 + len(rings[-1].field_keys[0].kid)
+    documents = [vault.sealing("cards", "card_a") for _ in range(100)]
+    sealed = [seal("number", "A1234567X") for seal in documents for _ in range(23)]
+    assert len({value[start : start + 12] for value in sealed}) == len(sealed)
+    assert {vault.open(*PLACE, value) for value in sealed} == {"A1234567X"}
+
+
 def test_an_index_is_stable_for_a_value_and_a_field(vault: Vault, rings: list[Keyring]) -> None:
     index = vault.index("idNumber", "11010519491231002X")
     assert index == vault.index("idNumber", "11010519491231002X")
