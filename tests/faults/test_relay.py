@@ -70,7 +70,7 @@ async def test_what_happened_to_one_card_is_heard_in_that_order(post: Post) -> N
     card = post.raw.cards.find_one(query)
     assert card is not None
     (first,) = card["outbox"]
-    more = [first | {"id": f"{first['id']}-{n}", "at": first["at"] + timedelta(milliseconds=40 * n)} for n in (1, 2, 3)]
+    more = [first | {"id": f"{first['id']}-{n}", "at": first["at"] + timedelta(milliseconds=40 * n)} for n in (3, 1, 2)]
     post.raw.cards.update_one(query, {"$push": {"outbox": {"$each": more}}})
     slow = _Slow(post.clock.at + timedelta(milliseconds=120))
     assert await post.relay_of(post.cards, before=(slow,)).carry()

@@ -224,13 +224,13 @@ class _Held(Collection):
 
 def _joining(collection: Collection) -> Get:
     """Reads with the rule broken: who asks while a query for the same document is out shares the answer on its way."""
-    out: dict[str, asyncio.Task[list[Document]]] = {}
+    out: dict[str, asyncio.Task[Document | None]] = {}
 
     async def get(document_id: str) -> Document | None:
         if document_id not in out:
-            out[document_id] = asyncio.create_task(collection.find({"_id": document_id}, limit=1))
+            out[document_id] = asyncio.create_task(collection.find_one({"_id": document_id}))
             out[document_id].add_done_callback(lambda _: out.pop(document_id))
-        return next(iter(await asyncio.shield(out[document_id])), None)
+        return await asyncio.shield(out[document_id])
 
     return get
 

@@ -2,14 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from api.client import Api
 from faults.workers import Wire
 from pydantic import SecretStr
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from service.config import Config
 from service.errors import Refusal
@@ -89,6 +91,48 @@ async def test_a_query_that_hangs_keeps_nobody_beyond_their_deadline(
                 found = await get("n1")
         assert found == {"_id": "n1", "value": 7}
         assert clock() - begun < 5
+        await _end(wire)
+
+
+class _Finds(CommandListener):
+    """Hears of every `find` that the driver sends."""
+
+    def __init__(self) -> None:
+        self.sent: list[Mapping[str, Any]] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.command_name == "find":
+            self.sent.append(event.command)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Nothing to note."""
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Nothing to note."""
+
+
+@pytest.mark.parametrize("readers", [1, 5])
+async def test_every_read_is_of_what_a_majority_holds(config: Config, collection: Collection, readers: int) -> None:
+    finds, uri = _Finds(), config.mongodb_uri.get_secret_value()
+    async with Database(uri, config.mongodb_database, deadline_seconds=5, pool=1, listeners=[finds]) as database:
+        for zoned in (True, False):
+            get = Reads(database.collection(collection.name, zoned=zoned), _itself).get
+            await asyncio.gather(*(get(f"n{number}") for number in range(readers)))
+    assert [find["readConcern"]["level"] for find in finds.sent] == ["majority"] * 2
+
+
+async def test_a_read_whose_time_is_up_is_not_tried_again(config: Config, collection: Collection, wire: Wire) -> None:
+    finds = _Finds()
+    async with Database(_through(wire), config.mongodb_database, deadline_seconds=2, pool=8, listeners=[finds]) as database:
+        numbers = database.collection(collection.name)
+        # Several connections are open, so that a second try would have one to go on.
+        await asyncio.gather(*(numbers.find_one({"_id": "n1"}) for _ in range(8)))
+        finds.sent.clear()
+        wire.stall()
+        with pytest.raises(Refusal, match="unavailable"):
+            await numbers.find_one({"_id": "n1"})
+        assert len(finds.sent) == 1
+        wire.flow()
         await _end(wire)
 
 
