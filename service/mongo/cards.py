@@ -26,7 +26,7 @@ from service.cards import (
 )
 from service.deliveries import MOST_COUNTED
 from service.ids import ActivationId, CardId, HolderId
-from service.mongo.client import Database, Document, Duplicate, change_of, in_utc
+from service.mongo.client import Database, Document, Duplicate, in_utc
 from service.mongo.reads import Reads
 from service.mongo.writes import Writes
 from service.relay import Happening, Waiting
@@ -204,14 +204,10 @@ class MongoCardStore:
         ]
 
     async def carried(self, happenings: Sequence[Happening]) -> None:
-        ids: dict[CardId, list[str]] = {}
-        for happening in happenings:
-            ids.setdefault(happening.card_id, []).append(happening.happening_id)
-        _, errors = await self._collection.bulk(
-            [change_of({"_id": card_id}, {"$pull": {"outbox": {"id": {"$in": these}}}}) for card_id, these in ids.items()]
-        )
-        for error in errors.values():
-            raise error
+        # One write for all of them: what a happening is called names its card too.
+        cards = {happening.card_id for happening in happenings}
+        names = [happening.happening_id for happening in happenings]
+        await self._collection.update_all({"_id": {"$in": list(cards)}}, {"$pull": {"outbox": {"id": {"$in": names}}}})
 
     async def waiting(self) -> bool:
         return await self._collection.find_one({"outbox.id": {"$exists": True}}, {"_id": 1}) is not None

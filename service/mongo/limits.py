@@ -34,12 +34,28 @@ class MongoLimitStore:
 
     async def reserve(self, subject: bytes, limit: Limit, guess: bytes, now: datetime) -> Place | datetime:
         name = secrets.token_bytes(12)
+        place = {"name": name, "at": now, "guess": guess}
+        if await self._first(subject, limit, now, place):
+            return Place(subject, limit, name)
         # A place per guess, not per request: the same guess twice at once teaches its author nothing new.
         others = {"$setDifference": [{"$map": {"input": "$places", "in": "$$this.guess"}}, [guess]]}
         room = {"$lt": [{"$add": [{"$size": "$tries"}, {"$size": others}]}, limit.most]}
-        place = {"name": name, "at": now, "guess": guess}
         document = await self._admit(subject, limit, now, room, "places", _with("$places", place))
         return Place(subject, limit, name) if name in _names(document["places"]) else _free_at(document, limit, now)
+
+    async def _first(self, subject: bytes, limit: Limit, now: datetime, place: Document) -> bool:
+        """Hold a place for somebody against whom nothing stands, as nearly always; False where anything does, even if past.
+
+        They have room, so a plain write does it, and no look at what became of it.
+        """
+        nothing = {"tries.0": {"$exists": False}, "places.0": {"$exists": False}}
+        held = {"$push": {"places": place}, "$set": {"expiresAt": now + limit.window}, "$setOnInsert": {"tries": []}}
+        try:
+            await self._writes.update({"_id": subject} | nothing, held, upsert=True)
+        except Duplicate:
+            # The document is there, and not as it would have to be.
+            return False
+        return True
 
     async def count_distinct(self, subject: bytes, limit: Limit, item: bytes, now: datetime) -> datetime | None:
         others = {"$filter": {"input": "$places", "cond": {"$ne": ["$$this.guess", item]}}}

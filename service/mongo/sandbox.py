@@ -5,6 +5,7 @@ number, text and code of a message are sealed. Never here: anything that a produ
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ from service.mongo import (
 )
 from service.mongo.client import Database, Document, Duplicate
 from service.mongo.keyring import is_production
+from service.mongo.reads import Reads
+from service.mongo.writes import Writes
 from service.sandbox.gateways import Fault, Gateway, Sent
 from service.sandbox.seeding import Kept
 from service.vault import Vault
@@ -82,7 +85,9 @@ class MongoSandboxStore:
         self._database = database
         self._messages = database.collection(MESSAGES)
         self._posted = database.collection(notifications.NAME)
+        self._arrivals = Writes(self._messages)
         self._faults = database.collection(FAULTS)
+        self._asked_for = Reads(self._faults, _fault)
         self._state = database.collection(STATE)
         self._passing = [database.collection(name) for name in _PASSING]
         self._sessions = database.collection(sessions.NAME)
@@ -139,8 +144,8 @@ class MongoSandboxStore:
         def sealed(field: str, value: str) -> bytes:
             return self._vault.seal(MESSAGES, field, sent.message_id, value)
 
-        try:
-            await self._messages.insert(
+        with suppress(Duplicate):
+            await self._arrivals.insert(
                 {
                     "_id": sent.message_id,
                     "channel": sent.channel,
@@ -152,8 +157,6 @@ class MongoSandboxStore:
                     "sentAt": sent.sent_at,
                 }
             )
-        except Duplicate:
-            return
 
     async def sent_to(self, to: str, limit: int) -> list[Sent]:
         index = self._vault.index("sandboxTo", to)
@@ -171,6 +174,9 @@ class MongoSandboxStore:
         return [self._sent(document) for document in sorted(documents, key=moment, reverse=True)]
 
     async def take_fault(self, gateway: Gateway, among: tuple[Fault, ...]) -> Fault | None:
+        # Mostly none is: a shared look is enough to know that.
+        if await self._asked_for.get(gateway) not in among:
+            return None
         document = await self._faults.change(
             {"_id": gateway, "fault": {"$in": list(among)}, "left": {"$gt": 0}}, {"$inc": {"left": -1}}
         )
@@ -212,3 +218,9 @@ class MongoSandboxStore:
             code=opened("code") if document["code"] is not None else None,
             sent_at=document["sentAt"],
         )
+
+
+def _fault(document: Document) -> Fault | None:
+    """The failure that is asked for still."""
+    fault: Fault = document["fault"]
+    return fault if document["left"] > 0 else None
