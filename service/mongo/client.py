@@ -8,12 +8,14 @@ Never here: a guess. A write whose answer was lost is `outcome_unknown`, not a f
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo import InsertOne, ReplaceOne, ReturnDocument, UpdateOne, WriteConcern
+from pymongo.collection import Collection as DriverCollection
 from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
@@ -30,6 +32,7 @@ from pymongo.read_concern import ReadConcern
 from service.errors import Refusal
 from service.mendable import MendableError
 from service.mongo.batches import Trips
+from service.mongo.threads import Threads
 
 _TIMES_WITH_ZONE: Final[CodecOptions[dict[str, Any]]] = CodecOptions(tz_aware=True)
 _TIMES_WITHOUT_ZONE: Final[CodecOptions[dict[str, Any]]] = CodecOptions(tz_aware=False)
@@ -87,9 +90,14 @@ _WRITE: Final = _Guard(write=True)
 class Collection:
     """One collection, with the calls that the stores need."""
 
-    def __init__(self, motor: "AsyncIOMotorCollection[Document]", trips: dict[tuple[str, str], Trips]) -> None:
-        """`trips`: those of the whole process, by collection and kind."""
+    def __init__(
+        self, motor: "AsyncIOMotorCollection[Document]", threads: Threads, trips: dict[tuple[str, str], Trips]
+    ) -> None:
+        """`threads`: for the calls that most requests share in. `trips`: those of the whole process, by collection and kind."""
         self._motor = motor
+        # The blocking driver under motor, with the same concerns and connections.
+        self._driver: DriverCollection[Document] = motor.delegate
+        self._threads = threads
         self._trips = trips
         # A command does not take it from the database by itself.
         self._reading = {"readConcern": motor.read_concern.document}
@@ -126,7 +134,9 @@ class Collection:
             command["sort"] = dict(sort)
         with _READ:
             try:
-                reply = await self._motor.database.command(command, codec_options=self._motor.codec_options)
+                reply = await self._threads.run(
+                    partial(self._driver.database.command, command, codec_options=self._driver.codec_options)
+                )
             except PyMongoError as error:
                 # Its time is up: none is left to try again.
                 if error.timeout:
@@ -179,7 +189,8 @@ class Collection:
         """
         with _WRITE:
             try:
-                result: Mapping[str, Any] = (await self._motor.bulk_write(list(operations), ordered=False)).bulk_api_result
+                written = await self._threads.run(partial(self._driver.bulk_write, operations, ordered=False))
+                result: Mapping[str, Any] = written.bulk_api_result
             except BulkWriteError as error:
                 result = error.details
         if result.get("writeConcernErrors"):
@@ -297,6 +308,7 @@ class Database:
             )
         except (InvalidURI, ConfigurationError, ValueError) as error:
             raise ConfigurationFault(type(error).__name__) from None
+        self._threads = Threads()
         self._trips: dict[tuple[str, str], Trips] = {}
         self._database = self._client.get_database(
             name,
@@ -313,6 +325,7 @@ class Database:
     ) -> None:
         # It says goodbye to the server, and waits where that does not answer.
         await asyncio.to_thread(self._client.close)
+        self._threads.stop()
 
     def collection(self, name: str, *, zoned: bool = True) -> Collection:
         """A collection by name.
@@ -321,11 +334,14 @@ class Database:
         it is most of what reading a small document costs, and `in_utc` gives it back for a sixth.
         """
         options = _TIMES_WITH_ZONE if zoned else _TIMES_WITHOUT_ZONE
-        return Collection(self._database.get_collection(name, codec_options=options), self._trips)
+        return Collection(self._database.get_collection(name, codec_options=options), self._threads, self._trips)
 
     def shared_trips(self) -> list[tuple[tuple[str, str], tuple[int, int]]]:
-        """How many trips callers shared, and how many items these carried, by collection and kind."""
-        return [(words, (trips.batches, trips.items)) for words, trips in self._trips.items()]
+        """How many trips callers shared, and how many items these carried, by collection and kind; of those that took one.
+
+        So that nothing is said of collections that only a sandbox has.
+        """
+        return [(words, (trips.batches, trips.items)) for words, trips in self._trips.items() if trips.batches]
 
     async def ping(self) -> None:
         """Refuses with `unavailable` when no primary answers."""
