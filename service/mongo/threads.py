@@ -42,17 +42,19 @@ class Threads:
         self._under_way += 1
         if self._started < min(self._under_way, self._most):
             self._started += 1
-            Thread(target=self._work, name="driver", daemon=True).start()
+            Thread(target=self._work, args=(self._jobs,), name="driver", daemon=True).start()
         self._jobs.put(_Job(loop, future, copy_context(), call))
         return future
 
     def stop(self) -> None:
-        """Let every thread end after what it is doing. Nothing may be asked for any more."""
-        for _ in range(self._started):
-            self._jobs.put(None)
+        """Let every thread end after what was asked for so far. Whoever asks afterwards is answered by new ones."""
+        jobs, started = self._jobs, self._started
+        self._jobs, self._started = SimpleQueue(), 0
+        for _ in range(started):
+            jobs.put(None)
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+    def _work(self, jobs: "SimpleQueue[_Job | None]") -> None:
+        while (job := jobs.get()) is not None:
             result, error = None, None
             if not job.future.cancelled():
                 try:

@@ -8,6 +8,9 @@ from contextvars import ContextVar
 
 import pytest
 
+from service.config import Config
+from service.errors import Refusal
+from service.mongo.client import Database, insertion
 from service.mongo.threads import Threads
 
 ASKED_BY: ContextVar[str] = ContextVar("asked_by")
@@ -137,3 +140,26 @@ async def test_threads_end_when_they_are_told_to() -> None:
     async with asyncio.timeout(10):
         while threading.active_count() > before:
             await asyncio.sleep(0.001)
+
+
+async def test_who_asks_after_the_end_is_answered_all_the_same() -> None:
+    made, gate = Threads(2), _Gate()
+    call = made.run(gate)
+    await gate.full(1)
+    made.stop()
+    assert await made.run(lambda: 7) == 7
+    gate.open()
+    assert await call == "through"
+    made.stop()
+
+
+async def test_a_database_that_was_left_refuses_and_keeps_nobody_waiting(config: Config) -> None:
+    async with Database(config.mongodb_uri.get_secret_value(), "left", deadline_seconds=5, pool=2) as database:
+        collection = database.collection("things")
+        assert await collection.find_one({"_id": 1}) is None
+    async with asyncio.timeout(2):
+        with pytest.raises(Refusal) as refused:
+            await collection.find_one({"_id": 1})
+        with pytest.raises(Refusal):
+            await collection.bulk([insertion({"_id": 1})])
+    assert refused.value.code == "unavailable"
