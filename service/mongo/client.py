@@ -293,6 +293,8 @@ class Database:
         self, uri: str, name: str, *, deadline_seconds: float, pool: int, listeners: Sequence[CommandListener] = ()
     ) -> None:
         """Raises ConfigurationFault for a URI that cannot be one; connects later. `listeners` hear of every command."""
+        if not uri:
+            raise ConfigurationFault("it is not set")
         try:
             self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
                 uri,

@@ -128,6 +128,8 @@ def test_what_cannot_be_begun_is_said_in_words(place: Places) -> None:
     assert "a file of their own" in here.run("import", str(path), "--format", "ndjson", "--rejected", str(path)).stderr
     assert path.stat().st_size > 0
     assert "cannot be read" in here.run("import", str(here.folder / "none.ndjson")).stderr.replace("\n", " ")
+    nowhere = here.run("import", str(path), "--format", "ndjson", environment={"YIKA_MONGODB_URI": ""})
+    assert (nowhere.returncode, "YIKA_MONGODB_URI cannot be used (it is not set)" in nowhere.stderr) == (FAILED, True)
     here.raw["migrations"].delete_one({"_id": 1})
     unmigrated = here.run("import", str(path), "--format", "ndjson")
     assert (unmigrated.returncode, "lacks migrations" in unmigrated.stderr) == (FAILED, True)

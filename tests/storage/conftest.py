@@ -1,7 +1,7 @@
 """A database that no application works on, and a look at what it really holds."""
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database as RawDatabase
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from service.cards import Activation, Card, Happened, Status
 from service.config import Config
@@ -20,6 +21,26 @@ from service.mongo.migrations import migrate
 from service.vault import Vault
 
 Raw = RawDatabase[dict[str, Any]]
+
+
+class Commands(CommandListener):
+    """Hears what the driver sends: each command's name and the command."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Mapping[str, Any]]] = []
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.sent]
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.sent.append((event.command_name, event.command))
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Nothing to note."""
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Nothing to note."""
 
 
 def connection(config: Config, name: str) -> Database:

@@ -226,6 +226,18 @@ async def test_what_waits_to_be_told_is_taken_off_once_and_alone(store: MongoCar
     assert [happening.happening_id for happening in await store.uncarried(10)] == ["bystander:1"]
 
 
+async def test_what_was_told_of_several_cards_is_taken_off_each(store: MongoCardStore, card: Card, raw: Raw) -> None:
+    await activate(store, card, _activation(card))
+    bystander = raw.cards.find_one({"_id": {"$ne": card.card_id}, "outbox.id": {"$exists": True}})
+    assert bystander is not None
+    happenings = await store.uncarried(10)
+    assert {happening.card_id for happening in happenings} == {card.card_id, bystander["_id"]}
+    await store.carried(happenings)
+    left = await store.uncarried(10)
+    raw.cards.replace_one({"_id": bystander["_id"]}, bystander)
+    assert left == []
+
+
 def _item(at: datetime) -> dict[str, Any]:
     return {"at": at + timedelta(seconds=1), "happening": "activated", "tell": "hld_x", "locale": "en"}
 

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
-from storage.conftest import Raw
+from storage.conftest import Commands, Raw
 
 from service.clock import Clock
 from service.config import Config
@@ -42,22 +41,6 @@ async def store(own: Database, raw: Raw) -> AsyncIterator[MongoLimitStore]:
 @pytest.fixture
 def subject() -> bytes:
     return secrets.token_bytes(32)
-
-
-class _Commands(CommandListener):
-    """Hears what the driver sends."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def started(self, event: CommandStartedEvent) -> None:
-        self.names.append(event.command_name)
-
-    def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Nothing to note."""
-
-    def failed(self, event: CommandFailedEvent) -> None:
-        """Nothing to note."""
 
 
 class _Stopped(Clock):
@@ -165,12 +148,12 @@ async def test_a_guess_whose_process_died_keeps_its_place_until_the_window_ends(
 async def test_whom_nothing_stands_against_holds_a_place_by_one_write_and_others_do_not(
     config: Config, store: MongoLimitStore, subject: bytes, raw: Raw
 ) -> None:
-    heard = _Commands()
+    heard = Commands()
     uri, name = config.mongodb_uri.get_secret_value(), raw.name
     async with Database(uri, name, deadline_seconds=5, pool=2, listeners=[heard]) as database:
         watched = MongoLimitStore(database)
         for _ in range(2):
-            heard.names.clear()
+            heard.sent.clear()
             place = await _place(watched, subject, b"a", after(1))
             assert heard.names == ["update"]
             assert raw.limits.find_one({"_id": subject}) == {
@@ -181,7 +164,7 @@ async def test_whom_nothing_stands_against_holds_a_place_by_one_write_and_others
             }
             await watched.give_back(place)
         await store.hit(subject, THREE, after(1))
-        heard.names.clear()
+        heard.sent.clear()
         await _place(watched, subject, b"a", after(1))
         assert heard.names == ["update", "update", "find"]
 

@@ -2,16 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from api.client import Api
 from faults.workers import Wire
 from pydantic import SecretStr
-from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+from storage.conftest import Commands
 
 from service.config import Config
 from service.errors import Refusal
@@ -94,35 +93,18 @@ async def test_a_query_that_hangs_keeps_nobody_beyond_their_deadline(
         await _end(wire)
 
 
-class _Finds(CommandListener):
-    """Hears of every `find` that the driver sends."""
-
-    def __init__(self) -> None:
-        self.sent: list[Mapping[str, Any]] = []
-
-    def started(self, event: CommandStartedEvent) -> None:
-        if event.command_name == "find":
-            self.sent.append(event.command)
-
-    def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Nothing to note."""
-
-    def failed(self, event: CommandFailedEvent) -> None:
-        """Nothing to note."""
-
-
 @pytest.mark.parametrize("readers", [1, 5])
 async def test_every_read_is_of_what_a_majority_holds(config: Config, collection: Collection, readers: int) -> None:
-    finds, uri = _Finds(), config.mongodb_uri.get_secret_value()
+    finds, uri = Commands(), config.mongodb_uri.get_secret_value()
     async with Database(uri, config.mongodb_database, deadline_seconds=5, pool=1, listeners=[finds]) as database:
         for zoned in (True, False):
             get = Reads(database.collection(collection.name, zoned=zoned), _itself).get
             await asyncio.gather(*(get(f"n{number}") for number in range(readers)))
-    assert [find["readConcern"]["level"] for find in finds.sent] == ["majority"] * 2
+    assert [find["readConcern"]["level"] for name, find in finds.sent if name == "find"] == ["majority"] * 2
 
 
 async def test_a_read_whose_time_is_up_is_not_tried_again(config: Config, collection: Collection, wire: Wire) -> None:
-    finds = _Finds()
+    finds = Commands()
     async with Database(_through(wire), config.mongodb_database, deadline_seconds=2, pool=8, listeners=[finds]) as database:
         numbers = database.collection(collection.name)
         # Several connections are open, so that a second try would have one to go on.
@@ -131,7 +113,7 @@ async def test_a_read_whose_time_is_up_is_not_tried_again(config: Config, collec
         wire.stall()
         with pytest.raises(Refusal, match="unavailable"):
             await numbers.find_one({"_id": "n1"})
-        assert len(finds.sent) == 1
+        assert finds.names.count("find") == 1
         wire.flow()
         await _end(wire)
 

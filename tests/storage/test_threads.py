@@ -93,7 +93,10 @@ async def test_the_loop_goes_on_while_calls_wait(threads: Threads) -> None:
 async def test_who_gives_up_stops_what_has_not_begun_and_nothing_else(threads: Threads) -> None:
     gate, later = _Gate(), _Gate()
     later.open()
+    faults: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
     begun = [threads.run(gate) for _ in range(3)]
+    await gate.full(3)
     waiting = [threads.run(later) for _ in range(2)]
     begun[0].cancel()
     waiting[0].cancel()
@@ -105,7 +108,8 @@ async def test_who_gives_up_stops_what_has_not_begun_and_nothing_else(threads: T
     await again.full(3)
     again.open()
     await asyncio.gather(*calls)
-    assert later.calls == 1
+    assert (later.calls, faults) == (1, [])
+    asyncio.get_running_loop().set_exception_handler(None)
 
 
 def test_a_loop_that_is_over_is_no_longer_told() -> None:
@@ -129,17 +133,28 @@ def test_a_loop_that_is_over_is_no_longer_told() -> None:
 
 async def test_threads_end_when_they_are_told_to() -> None:
     made, gate = Threads(3), _Gate()
-    before = threading.active_count()
     calls = [made.run(gate) for _ in range(3)]
     await gate.full(3)
-    assert threading.active_count() == before + 3
     made.stop()
     gate.open()
     # What was under way is finished.
     assert await asyncio.gather(*calls) == ["through"] * 3
+    await _ended(gate.here)
+
+
+async def _ended(threads: set[int]) -> None:
     async with asyncio.timeout(10):
-        while threading.active_count() > before:
+        while threads & {thread.ident for thread in threading.enumerate()}:
             await asyncio.sleep(0.001)
+
+
+async def test_a_database_that_is_left_takes_its_threads_with_it(config: Config) -> None:
+    before = set(threading.enumerate())
+    async with Database(config.mongodb_uri.get_secret_value(), "left", deadline_seconds=5, pool=2) as database:
+        await database.collection("things").find_one({"_id": 1})
+        ours = {thread.ident or 0 for thread in threading.enumerate() if thread not in before and thread.name == "driver"}
+    assert len(ours) == 1
+    await _ended(ours)
 
 
 async def test_who_asks_after_the_end_is_answered_all_the_same() -> None:
