@@ -165,6 +165,9 @@ class Collection:
 
     async def insert_all(self, documents: Sequence[Mapping[str, Any]]) -> list[int]:
         """Add documents in any order; the places, in the sequence, of those whose key is there already."""
+        if not documents:
+            # The driver takes that for a mistake, and a batch of which no row was good is none.
+            return []
         with _WRITE:
             try:
                 await self._motor.insert_many(documents, ordered=False)  # type: ignore[arg-type]  # raw documents are read-only

@@ -121,6 +121,14 @@ def test_an_empty_file_is_an_import_of_nothing(place: Places) -> None:
     assert here.everything() == []
 
 
+def test_a_file_of_which_no_row_is_good_is_read_to_its_end(place: Places) -> None:
+    here = place()
+    told = here.run("import", str(here.file("rows.ndjson", 3, spoil=1)))
+    assert "Traceback" not in told.stderr
+    assert "0 cards added, 0 there already, 3 rows rejected" in told.stdout
+    assert here.everything() == []
+
+
 def test_what_cannot_be_begun_is_said_in_words(place: Places) -> None:
     here = place()
     path = here.file("rows.txt", 1)
